@@ -18,9 +18,10 @@ type Remote struct {
 	url  string
 	http *http.Client
 
-	mu    sync.Mutex
-	now   time.Time
-	moved chan struct{}
+	mu       sync.Mutex
+	now      time.Time
+	activity int64 // the simulator's count of what may have made work for us
+	moved    chan struct{}
 }
 
 // NewRemote asks the clock at url once, so that the first Now is a true one.
@@ -44,11 +45,26 @@ func (r *Remote) Moved() <-chan struct{} {
 	return r.moved
 }
 
-// Idle reports that nothing was due at the instant at, and returns when the
-// clock has moved past it or when something happened that may have made work.
-// It blocks for about ten seconds at most.
-func (r *Remote) Idle(ctx context.Context, at time.Time, replica string) error {
-	body, err := json.Marshal(map[string]any{"now": at, "replica": replica})
+// Moment is what an Idle report is about: take it first, then look for due
+// rows, then report. Work that arrives in between has a newer activity, and
+// the report is not believed.
+type Moment struct {
+	Now      time.Time `json:"now"`
+	Activity int64     `json:"activity"`
+}
+
+// Moment returns the newest moment the simulator told us.
+func (r *Remote) Moment() Moment {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Moment{Now: r.now, Activity: r.activity}
+}
+
+// Idle reports that nothing was due at the moment m, and returns when the clock
+// has moved past it or when something happened that may have made work. It
+// blocks for about ten seconds at most.
+func (r *Remote) Idle(ctx context.Context, m Moment, replica string) error {
+	body, err := json.Marshal(map[string]any{"now": m.Now, "activity": m.Activity, "replica": replica})
 	if err != nil {
 		return err
 	}
@@ -66,26 +82,25 @@ func (r *Remote) ask(ctx context.Context, method, path string, body []byte) erro
 		return fmt.Errorf("ask the clock: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	var answer struct {
-		Now time.Time `json:"now"`
-	}
+	var answer Moment
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask the clock: status %d", res.StatusCode)
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, 4096)).Decode(&answer); err != nil {
 		return fmt.Errorf("ask the clock: %w", err)
 	}
-	r.set(answer.Now.UTC())
+	r.set(answer)
 	return nil
 }
 
-func (r *Remote) set(now time.Time) {
+func (r *Remote) set(m Moment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !now.After(r.now) {
+	r.activity = max(r.activity, m.Activity)
+	if !m.Now.After(r.now) {
 		return // business time never goes back
 	}
-	r.now = now
+	r.now = m.Now.UTC()
 	close(r.moved)
 	r.moved = make(chan struct{})
 }

@@ -221,7 +221,7 @@ SET lease_owner = '',
     not_before = $5,
     last_class = $6,
     last_error = $7,
-    stopped = $8
+    stopped = CASE WHEN generation = $8 THEN 1 ELSE 0 END
 WHERE kind = $1
   AND subject = $2
   AND lease_owner = $3
@@ -235,10 +235,11 @@ type ReleaseDueParams struct {
 	NotBefore  int64
 	LastClass  string
 	LastError  string
-	Stopped    int64
+	Generation int64
 }
 
-// Hands a row back: marked again while it ran, or to be tried again.
+// Hands a row back: marked again while it ran, or to be tried again. It stops
+// only when nobody marked it meanwhile: $8 is the generation that must stop, or 0.
 func (q *Queries) ReleaseDue(ctx context.Context, arg ReleaseDueParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, releaseDue,
 		arg.Kind,
@@ -248,7 +249,7 @@ func (q *Queries) ReleaseDue(ctx context.Context, arg ReleaseDueParams) (int64, 
 		arg.NotBefore,
 		arg.LastClass,
 		arg.LastError,
-		arg.Stopped,
+		arg.Generation,
 	)
 	if err != nil {
 		return 0, err

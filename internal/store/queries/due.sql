@@ -48,7 +48,8 @@ WHERE kind = $1
   AND generation = $4;
 
 -- name: ReleaseDue :execrows
--- Hands a row back: marked again while it ran, or to be tried again.
+-- Hands a row back: marked again while it ran, or to be tried again. It stops
+-- only when nobody marked it meanwhile: $8 is the generation that must stop, or 0.
 UPDATE due
 SET lease_owner = '',
     lease_until = 0,
@@ -56,7 +57,7 @@ SET lease_owner = '',
     not_before = $5,
     last_class = $6,
     last_error = $7,
-    stopped = $8
+    stopped = CASE WHEN generation = $8 THEN 1 ELSE 0 END
 WHERE kind = $1
   AND subject = $2
   AND lease_owner = $3;
