@@ -42,7 +42,7 @@ func TestRemoteNeverGoesBack(t *testing.T) {
 	}
 	moved := r.Moved()
 	for range 2 {
-		if err := r.Idle(t.Context(), r.Moment(), "a"); err != nil {
+		if err := r.Idle(t.Context(), r.Now(), "a"); err != nil {
 			t.Fatal(err)
 		}
 	}

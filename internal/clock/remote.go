@@ -18,10 +18,9 @@ type Remote struct {
 	url  string
 	http *http.Client
 
-	mu       sync.Mutex
-	now      time.Time
-	activity int64 // the simulator's count of what may have made work for us
-	moved    chan struct{}
+	mu    sync.Mutex
+	now   time.Time
+	moved chan struct{}
 }
 
 // NewRemote asks the clock at url once, so that the first Now is a true one.
@@ -45,26 +44,13 @@ func (r *Remote) Moved() <-chan struct{} {
 	return r.moved
 }
 
-// Moment is what an Idle report is about: take it first, then look for due
-// rows, then report. Work that arrives in between has a newer activity, and
-// the report is not believed.
-type Moment struct {
-	Now      time.Time `json:"now"`
-	Activity int64     `json:"activity"`
-}
-
-// Moment returns the newest moment the simulator told us.
-func (r *Remote) Moment() Moment {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Moment{Now: r.now, Activity: r.activity}
-}
-
-// Idle reports that nothing was due at the moment m, and returns when the clock
-// has moved past it or when something happened that may have made work. It
-// blocks for about ten seconds at most.
-func (r *Remote) Idle(ctx context.Context, m Moment, replica string) error {
-	body, err := json.Marshal(map[string]any{"now": m.Now, "activity": m.Activity, "replica": replica})
+// Idle reports that nothing was due at the instant at, and returns when the
+// clock has moved past it or when something happened that may have made work;
+// look again after every return. It blocks for about ten seconds at most. The
+// simulator believes a report only when nothing happened since it last answered
+// this replica, so work that arrives between looking and reporting is not missed.
+func (r *Remote) Idle(ctx context.Context, at time.Time, replica string) error {
+	body, err := json.Marshal(map[string]any{"now": at, "replica": replica})
 	if err != nil {
 		return err
 	}
@@ -82,25 +68,26 @@ func (r *Remote) ask(ctx context.Context, method, path string, body []byte) erro
 		return fmt.Errorf("ask the clock: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	var answer Moment
+	var answer struct {
+		Now time.Time `json:"now"`
+	}
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask the clock: status %d", res.StatusCode)
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, 4096)).Decode(&answer); err != nil {
 		return fmt.Errorf("ask the clock: %w", err)
 	}
-	r.set(answer)
+	r.set(answer.Now.UTC())
 	return nil
 }
 
-func (r *Remote) set(m Moment) {
+func (r *Remote) set(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.activity = max(r.activity, m.Activity)
-	if !m.Now.After(r.now) {
+	if !now.After(r.now) {
 		return // business time never goes back
 	}
-	r.now = m.Now.UTC()
+	r.now = now
 	close(r.moved)
 	r.moved = make(chan struct{})
 }
