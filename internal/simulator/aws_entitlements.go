@@ -51,7 +51,9 @@ func (m *awsMarket) getEntitlements(c *call) (any, error) {
 	if err := m.weather(KindReadFault, subject, "InternalServiceErrorException"); err != nil {
 		return nil, err
 	}
-	match := func(name, value string) bool { return in.Filter[name] == nil || slices.Contains(in.Filter[name], value) }
+	match := func(name, value string) bool {
+		return in.Filter[name] == nil || slices.Contains(in.Filter[name], value)
+	}
 	rows := []entitlementRow{}
 	for _, a := range m.agreements {
 		if a.product.Code != product.Code || a.status != statusActive || !a.provisioned || in.Filter["CUSTOMER_IDENTIFIER"] != nil ||
@@ -60,7 +62,7 @@ func (m *awsMarket) getEntitlements(c *call) (any, error) {
 		}
 		expires := a.end
 		if expires.IsZero() {
-			expires = m.s.now.Truncate(24 * time.Hour).AddDate(1, 0, 0)
+			expires = m.s.now.Truncate(24*time.Hour).AddDate(1, 0, 0)
 		}
 		for _, d := range sortedKeys(a.contract) {
 			if match("DIMENSION", d) {
