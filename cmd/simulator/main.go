@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -59,20 +60,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	header, key := s.EventKey()
 	eff := s.Options()
-	fmt.Fprintf(stdout, `simulator, seed %d, weather %s, virtual time %s
-  control           %s
-  clock             %s
-  AWS endpoint      %s  (metering, entitlement, agreement, SQS)
-  AWS certificate   %s
-  AWS region        %s
-  AWS credentials   any
-  queue             %s
-  events are posted to <app>/aws/events with %s: %s
-  seller account    %s
-`, eff.Seed, eff.Weather, s.Now().Format(time.RFC3339), s.ControlURL(), s.ControlURL(), s.AWSURL(), *ca, eff.Region,
-		s.QueueURL(), header, key, eff.SellerAccount)
+	text := fmt.Sprintf(`simulator, seed %d, weather %s, virtual time %s, standing until POST /clock/advance
+control API at %s, events go to <app>/aws/events and to the queue
+
+settings for an app:
+  TAILMARKET_CLOCK_URL=%s
+  TAILMARKET_CA_FILE=%s
+  TAILMARKET_AWS_ENDPOINT=%s
+  TAILMARKET_AWS_REGION=%s
+  TAILMARKET_AWS_SELLER_ACCOUNT=%s
+  TAILMARKET_AWS_QUEUE_URL=%s
+  TAILMARKET_AWS_EVENT_KEY_HEADER=%s
+  TAILMARKET_AWS_EVENT_KEY=%s
+  TAILMARKET_AWS_ACCESS_KEY_ID=simulator
+  TAILMARKET_AWS_SECRET_ACCESS_KEY=any-secret-will-do
+`, eff.Seed, eff.Weather, s.Now().Format(time.RFC3339), s.ControlURL(), s.ControlURL(), *ca, s.AWSURL(), eff.Region,
+		eff.SellerAccount, s.QueueURL(), header, key)
 	for _, p := range eff.Products {
-		fmt.Fprintf(stdout, "  product           %s (%s) %v\n", p.Code, p.ID, p.Dimensions)
+		text += fmt.Sprintf("product %s (%s) with dimensions %s\n", p.Code, p.ID, strings.Join(p.Dimensions, ", "))
+	}
+	if _, err := io.WriteString(stdout, text); err != nil {
+		return fmt.Errorf("print the settings: %w", err)
 	}
 	<-ctx.Done()
 	return nil

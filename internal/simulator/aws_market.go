@@ -44,6 +44,7 @@ type awsMarket struct {
 	slots      map[slotKey]*slot
 	attempts   map[slotKey]int
 	snapshots  map[string][]*agreement
+	resolved   map[int]bool // purchases whose token was shown once
 	queue      *queue
 	calls      int
 }
@@ -88,6 +89,7 @@ func newAWSMarket(s *Simulator) *awsMarket {
 	m := &awsMarket{
 		s: s, byID: map[string]*agreement{}, licences: map[string]*licence{}, tokens: map[string]token{},
 		slots: map[slotKey]*slot{}, attempts: map[slotKey]int{}, snapshots: map[string][]*agreement{},
+		resolved: map[int]bool{},
 	}
 	m.queue = newQueue(m)
 	return m
@@ -118,6 +120,9 @@ func (m *awsMarket) buy(n int, p Purchase) (*agreement, error) {
 	product, err := m.product(p.Product)
 	if err != nil {
 		return nil, err
+	}
+	if !p.End.IsZero() && !p.End.After(m.s.now) {
+		return nil, fmt.Errorf("end %s is not in the future", p.End.Format(time.RFC3339))
 	}
 	f := m.s.faults
 	who := fmt.Sprint(n)
@@ -160,13 +165,19 @@ func (m *awsMarket) created(a *agreement) {
 	at := a.accepted.Truncate(time.Second).Add(createdAfter)
 	m.emit(a, eventCreated, at)
 	m.license(a, at.Add(licensedAfter))
-	if !a.end.IsZero() {
-		m.s.schedule(a.end, "end of "+a.id, func() {
-			if a.status == statusActive {
-				m.finish(a, statusExpired)
-			}
-		})
+	m.expire(a)
+}
+
+// expire schedules the agreed end, if there is one; an amendment may move it.
+func (m *awsMarket) expire(a *agreement) {
+	if a.end.IsZero() {
+		return
 	}
+	m.s.schedule(a.end, "end of "+a.id, func() {
+		if a.status == statusActive && a.end.Equal(m.s.now) {
+			m.finish(a, statusExpired)
+		}
+	})
 }
 
 // license makes the licence ready at at and tells of it.
@@ -225,6 +236,9 @@ func (m *awsMarket) change(id string, c Change) (*agreement, error) {
 	if a.status != statusActive {
 		return nil, fmt.Errorf("agreement %s is %s", a.id, a.status)
 	}
+	if !c.End.IsZero() && !c.End.After(m.s.now) {
+		return nil, fmt.Errorf("end %s is not in the future", c.End.Format(time.RFC3339))
+	}
 	for d := range c.Prices {
 		if _, ok := a.prices[d]; !ok {
 			return nil, fmt.Errorf("product %s has no dimension %q", a.product.Code, d)
@@ -252,6 +266,7 @@ func (m *awsMarket) amend(a *agreement, c Change) {
 	a.terms(c)
 	if !c.End.IsZero() {
 		a.end = c.End
+		m.expire(a)
 	}
 	at := m.s.now.Truncate(time.Second).Add(createdAfter)
 	m.emit(a, eventAmended, at)

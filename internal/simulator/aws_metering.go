@@ -88,6 +88,10 @@ func (m *awsMarket) resolveCustomer(c *call) (any, error) {
 	if !ok {
 		return nil, refuse("InvalidTokenException", "Registration token is invalid.")
 	}
+	if f := m.s.faults; !m.resolved[t.n] && f.fated(KindTokenFault, 3, t.n) {
+		f.forced = append(f.forced, Force{Kind: KindTokenFault, Subject: in.RegistrationToken, Times: 1})
+	}
+	m.resolved[t.n] = true
 	if err := m.weather(KindTokenFault, in.RegistrationToken, "InternalServiceErrorException"); err != nil {
 		return nil, err
 	}

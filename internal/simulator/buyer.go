@@ -13,6 +13,7 @@ const (
 	visitPatience = 30 * time.Second // wall: how long one visit bears an app that is away
 	mailPatience  = time.Hour        // virtual: then the buyer asks for another link
 	mostVisits    = 400              // then a buyer gives up
+	goneAfter     = 6 * time.Hour    // virtual: after the end of the agreement nobody looks any more
 	lostAfter     = 5                // looks at an active page without a key or a button to show it
 )
 
@@ -109,6 +110,9 @@ func (b *buyer) next(after time.Duration) {
 			defer b.s.mu.Unlock()
 			if b.seen.Visits++; b.seen.Visits >= mostVisits && b.seen.Finished == "" {
 				b.seen.Finished = "gave up"
+			}
+			if ended := b.agreement.ended; b.seen.Finished == "" && !ended.IsZero() && b.s.now.After(ended.Add(goneAfter)) {
+				b.seen.Finished = "the agreement is over"
 			}
 			if b.seen.Finished == "" {
 				b.next(wait)

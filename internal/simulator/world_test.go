@@ -120,7 +120,6 @@ type fakeApp struct {
 	mu       sync.Mutex
 	down     bool
 	events   []event // as they came, over both channels
-	wrongKey int
 	tokens   []string
 	sessions map[string]*session
 	mails    map[string]string
