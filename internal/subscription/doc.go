@@ -1,0 +1,29 @@
+// Package subscription decides what a purchase is: who bought it (customer),
+// what was agreed (terms, agreements), what it continues (lineage), who on the
+// buyer's side it belongs to (claims), and whether it may be used now.
+//
+// State is computed. Every message and every act of ours is merged into Facts,
+// and the merge does not depend on order or repetition; StateOf reads Facts and
+// the time, Effects says which work a change of facts makes necessary. The three
+// are pure and know no store, clock or vendor word.
+//
+//	event ─Apply─► Facts ─StateOf(now)─► State      what a page shows
+//	fact  ─Note──►       ─AccessOf(now)► Access     what provisioning makes true
+//	                     ─Effects──────► due rows   provision, collect, seal, close, refresh
+//
+// AWS Marketplace, concurrent agreements (mode C), in one table:
+//
+//	entitled by     License Updated, or an observation that says entitled; a grant
+//	order           claimed and entitled, in either order → provision
+//	ending begins   Ended with CANCELLED, EXPIRED, TERMINATED; License Deprovisioned;
+//	                an observation that says ended; the successor's first entitled instant
+//	never ends      Ended with RENEWED or REPLACED; a cancellation request; an agreed end that is only near
+//	ended           access revoked and nothing queued (closed_at), whatever comes later
+//
+// It leaves to intake what a message is, to provisioning how access is made, to
+// billing what is charged.
+//
+// The invariant that costs money: grants and ends compare by the vendor's time,
+// never by arrival. A late grant does not revive an ended purchase, and on a tie
+// the end wins.
+package subscription
