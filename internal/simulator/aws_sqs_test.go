@@ -1,8 +1,11 @@
 package simulator_test
 
 import (
+	"bufio"
 	"crypto/tls"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +23,32 @@ func queueWorld(t *testing.T) (*world, *string) {
 	w.app.cancel()
 	w.app.loops.Wait()
 	return w, awssdk.String(w.sim.QueueURL())
+}
+
+// process is a queue reader with one connection that lives exactly until it is closed; a pooled client may drop its own.
+type process struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func (w *world) process() (*process, *sqs.Client) {
+	w.t.Helper()
+	own := w.http.Transport.(*http.Transport)
+	d := tls.Dialer{Config: &tls.Config{RootCAs: own.TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}}
+	conn, err := d.DialContext(w.t.Context(), "tcp", strings.TrimPrefix(w.sim.AWSURL(), "https://"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() })
+	p := &process{conn: conn, in: bufio.NewReader(conn)}
+	return p, sqs.New(w.sqs.Options(), func(o *sqs.Options) { o.HTTPClient = p })
+}
+
+func (p *process) Do(r *http.Request) (*http.Response, error) {
+	if err := r.Write(p.conn); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(p.in, r)
 }
 
 func (w *world) receive(c *sqs.Client, wait int32) []sqstypes.Message {
@@ -45,7 +74,8 @@ func TestAMessageIsHiddenUntilItIsGivenBack(t *testing.T) {
 	t.Parallel()
 	w, url := queueWorld(t)
 	w.send("hello")
-	got := w.receive(w.sqs, 0)
+	_, reader := w.process()
+	got := w.receive(reader, 0)
 	if len(got) != 1 || *got[0].Body != "hello" || got[0].Attributes["ApproximateReceiveCount"] != "1" {
 		t.Fatalf("received %+v", got)
 	}
@@ -58,7 +88,7 @@ func TestAMessageIsHiddenUntilItIsGivenBack(t *testing.T) {
 	if _, err := w.sqs.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: url, ReceiptHandle: got[0].ReceiptHandle}); err != nil {
 		t.Fatal(err)
 	}
-	again := w.receive(w.sqs, 0)
+	again := w.receive(reader, 0)
 	if len(again) != 1 || again[0].Attributes["ApproximateReceiveCount"] != "2" {
 		t.Fatalf("given back: %+v", again)
 	}
@@ -81,7 +111,7 @@ func TestALongPollAnswersWhenAMessageComes(t *testing.T) {
 	w, _ := queueWorld(t)
 	got := make(chan []sqstypes.Message, 1)
 	go func() { got <- w.receive(w.sqs, 20) }()
-	time.AfterFunc(50*time.Millisecond, func() { w.send("late") })
+	w.send("late")
 	select {
 	case msgs := <-got:
 		if len(msgs) != 1 {
@@ -96,13 +126,13 @@ func TestWhatADeadConnectionHeldIsVisibleAtOnce(t *testing.T) {
 	t.Parallel()
 	w, _ := queueWorld(t)
 	w.send("hello")
-	own := w.http.Transport.(*http.Transport)
-	dying := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: own.TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}}
-	process := sqs.New(w.sqs.Options(), func(o *sqs.Options) { o.HTTPClient = &http.Client{Transport: dying} })
-	if got := w.receive(process, 0); len(got) != 1 {
+	p, reader := w.process()
+	if got := w.receive(reader, 0); len(got) != 1 {
 		t.Fatal("nothing received")
 	}
-	dying.CloseIdleConnections()
+	if err := p.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if got := w.receive(w.sqs, 20); len(got) != 1 {
 		t.Fatal("the message died with its reader")
 	}

@@ -149,7 +149,7 @@ func newFakeApp(w *world) *fakeApp {
 	mux.HandleFunc("GET /claim/{id}", a.page)
 	mux.HandleFunc("POST /claim/{id}/{step}", a.step)
 	mux.HandleFunc("GET /confirm/{id}", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, `<body><form method="post" data-step="confirm" action="/claim/%s/confirm"><button>Yes</button></form>`, r.PathValue("id"))
+		_, _ = fmt.Fprintf(w, `<body><form method="post" data-step="confirm" action="/claim/%s/confirm"><button>Yes</button></form>`, r.PathValue("id"))
 	})
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
@@ -283,14 +283,14 @@ func (a *fakeApp) render(w io.Writer, id, key string) {
 	defer a.mu.Unlock()
 	s, state := a.sessions[id], "awaiting_buyer"
 	form := func(step, input string) {
-		fmt.Fprintf(w, `<form method="post" data-step=%q action="/claim/%s/%s"><input type="hidden" name="csrf" value="x">%s<button name="b" value="go">Go</button></form>`, step, id, step, input)
+		_, _ = fmt.Fprintf(w, `<form method="post" data-step=%q action="/claim/%s/%s"><input type="hidden" name="csrf" value="x">%s<button name="b" value="go">Go</button></form>`, step, id, step, input)
 	}
 	if s.confirmed && s.name != "" {
 		if state = "provisioning"; a.active {
 			state = "active"
 		}
 	}
-	fmt.Fprintf(w, `<body data-state=%q>`, state)
+	_, _ = fmt.Fprintf(w, `<body data-state=%q>`, state)
 	switch {
 	case s.email == "":
 		form("email", `<input name="email" type="email">`)
@@ -300,7 +300,7 @@ func (a *fakeApp) render(w io.Writer, id, key string) {
 		form("reveal", "")
 	}
 	if key != "" {
-		fmt.Fprintf(w, `<code id="join-key"> %s </code>`, key)
+		_, _ = fmt.Fprintf(w, `<code id="join-key"> %s </code>`, key)
 	}
 }
 
