@@ -136,8 +136,10 @@ const (
 )
 
 // EventKinds lists every kind once; tests iterate the full product.
-var EventKinds = []EventKind{PurchaseSeen, Claimed, Entitled, Denied, ChangeRequested, Changed, ChangeWithdrawn, Renewed, Suspended,
-	Resumed, EndScheduled, EndReverted, Ending, Ended, AccountChanged, AccountDeleted, OfferChanged, Observed, Noted}
+var EventKinds = []EventKind{
+	PurchaseSeen, Claimed, Entitled, Denied, ChangeRequested, Changed, ChangeWithdrawn, Renewed, Suspended,
+	Resumed, EndScheduled, EndReverted, Ending, Ended, AccountChanged, AccountDeleted, OfferChanged, Observed, Noted,
+}
 
 // Event is one fact in normal form. Ref may name the purchase only by its
 // agreement; a purchase that cannot be found by it is refreshed, not guessed.
