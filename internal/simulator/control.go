@@ -37,38 +37,44 @@ func (s *Simulator) controlRoutes() http.Handler {
 	mux.HandleFunc("POST /change", handle(func(r *http.Request, in struct {
 		ID string `json:"id"`
 		Change
-	}) (Buyer, error) {
+	},
+	) (Buyer, error) {
 		return s.Change(r.Context(), in.ID, in.Change)
 	}))
 	mux.HandleFunc("POST /cancel", handle(func(r *http.Request, in struct {
 		ID     string `json:"id"`
 		Status string `json:"status"`
-	}) (Buyer, error) {
+	},
+	) (Buyer, error) {
 		return s.Cancel(r.Context(), in.ID, in.Status)
 	}))
 	mux.HandleFunc("POST /suspend", handle(func(r *http.Request, in struct {
 		ID   string `json:"id"`
 		Lift bool   `json:"lift"`
-	}) (Buyer, error) {
+	},
+	) (Buyer, error) {
 		return s.Suspend(r.Context(), in.ID, !in.Lift)
 	}))
 	mux.HandleFunc("POST /token", handle(func(_ *http.Request, in struct {
 		ID string `json:"id"`
-	}) (map[string]string, error) {
+	},
+	) (map[string]string, error) {
 		t, err := s.Token(in.ID)
 		return map[string]string{"token": t}, err
 	}))
 	mux.HandleFunc("POST /faults", handle(s.setFaults))
 	mux.HandleFunc("POST /app", handle(func(_ *http.Request, in struct {
 		URL string `json:"url"`
-	}) (map[string]string, error) {
+	},
+	) (map[string]string, error) {
 		s.SetApp(in.URL)
 		return map[string]string{"app": s.app()}, nil
 	}))
 	mux.HandleFunc("POST /mail", handle(func(_ *http.Request, in struct {
 		Email string `json:"email"`
 		Link  string `json:"link"`
-	}) (map[string]string, error) {
+	},
+	) (map[string]string, error) {
 		s.PutMail(in.Email, in.Link)
 		return map[string]string{"email": in.Email}, nil
 	}))

@@ -18,8 +18,10 @@ const (
 )
 
 // States lists every state once.
-var States = []State{StatePending, StateAwaitingBuyer, StateAwaitingMarketplace, StateProvisioning, StateActive, StateSuspended,
-	StateEnding, StateEnded, StateRejected}
+var States = []State{
+	StatePending, StateAwaitingBuyer, StateAwaitingMarketplace, StateProvisioning, StateActive, StateSuspended,
+	StateEnding, StateEnded, StateRejected,
+}
 
 // StateOf computes the state. The first line that holds decides; the full
 // product is checked cell by cell against this order in a test.

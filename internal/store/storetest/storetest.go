@@ -118,7 +118,7 @@ func database(t testing.TB) string {
 }
 
 func makeTemplate(ctx context.Context, admin *sql.DB, base string) error {
-	templateName = fmt.Sprintf("tm_%d_%d", os.Getpid(), time.Now().UnixNano()%1e9) //nolint:forbidigo // a unique name, not a time that decides anything
+	templateName = fmt.Sprintf("tm_%d_%d", os.Getpid(), time.Now().UnixNano()%1e9)
 	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+templateName); err != nil {
 		return fmt.Errorf("make the template database: %w", err)
 	}
