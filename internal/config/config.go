@@ -1,0 +1,125 @@
+package config
+
+import (
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+)
+
+// Config is everything an operator may set. The accepts tag completes "this
+// value is not accepted; write …".
+type Config struct {
+	Listen      string `default:"127.0.0.1:8080" accepts:"host:port to serve buyers, marketplaces and the API on"`
+	PublicURL   string `accepts:"the address buyers and marketplaces reach this server under, such as https://sell.example.com"`
+	AdminListen string `default:"127.0.0.1:8081" accepts:"host:port of the private listener (/metrics, /debug/pprof/), or off"`
+	DataDir     string `default:"./data" accepts:"a folder this process may write to"`
+	DatabaseURL Secret `show:"url" accepts:"postgres://user:password@host:port/database; empty means SQLite in the data folder"`
+	Catalog     string `accepts:"path of a catalog.yaml; empty means the catalog that is shipped"`
+	ClockURL    string `accepts:"a simulator's clock on loopback, such as http://127.0.0.1:9000; empty means the wall clock"`
+	CAFile      string `accepts:"path of a PEM file with a root certificate that outbound calls trust besides the system's"`
+
+	LogFormat string     `default:"text" accepts:"text or json"`
+	LogLevel  slog.Level `default:"info" accepts:"debug, info, warn or error"`
+
+	SMTP     SMTP
+	AWS      AWS
+	Embedded Embedded
+	Metering Metering
+	Limits   Limits
+	Operator Operator
+	Instance Instance
+
+	origin map[string]string // setting → where its value came from; for Print
+}
+
+// SMTP is where mail to buyers leaves. Without Addr it stays on the operator's
+// outbox page.
+type SMTP struct {
+	Addr     string `accepts:"host:port of a mail server; empty keeps mail on the operator's outbox page"`
+	From     string `accepts:"an e-mail address that the mail server may send from"`
+	Username string `accepts:"the mail server's user name, with its password"`
+	Password Secret `accepts:"the mail server's password, with its user name"`
+}
+
+// AWS is what it takes to sell on AWS Marketplace. Product codes are in the
+// catalog.
+type AWS struct {
+	Region          string `default:"us-east-1" accepts:"an AWS region, such as us-east-1"`
+	SellerAccount   string `accepts:"the seller's 12-digit AWS account id"`
+	Endpoint        string `accepts:"a base URL for all AWS calls (https, or http on loopback); empty means AWS itself"`
+	QueueURL        string `accepts:"https URL of the SQS queue that receives the marketplace's events"`
+	EventKey        Secret `accepts:"at least 16 characters: the API key that the EventBridge connection sends"`
+	EventKeyHeader  string `default:"x-api-key" accepts:"the name of the header that carries the event key"`
+	AccessKeyID     string `accepts:"an access key id, with its secret; empty uses the SDK's usual chain"`
+	SecretAccessKey Secret `accepts:"the secret of the access key id"`
+}
+
+// Enabled reports whether anything was set to sell on AWS.
+func (a AWS) Enabled() bool { return a != defaults.AWS }
+
+// Embedded is the tailnet control plane inside this process.
+type Embedded struct {
+	Listen string `default:"127.0.0.1:0" accepts:"host:port on loopback; port 0 takes a free one"`
+}
+
+// Metering sets the rhythm between use and bill. Periods are business time,
+// back-off is wall time.
+type Metering struct {
+	SealDelay    time.Duration `default:"10m" accepts:"how long after its end an hour is sealed, such as 10m; at most 1h"`
+	SweepEvery   time.Duration `default:"5m" accepts:"how often every purchase is read back from its marketplace, such as 5m"`
+	CollectEvery time.Duration `default:"5m" accepts:"how often tailnets are counted, such as 5m; at most 1h"`
+	BackoffBase  time.Duration `default:"1s" accepts:"the first pause after a failed try, such as 1s"`
+	BackoffMax   time.Duration `default:"5m" accepts:"the longest pause between tries, such as 5m; not under the first"`
+}
+
+// Limits bound whatever comes in.
+type Limits struct {
+	BodyBytes      Size          `default:"1MiB" accepts:"the largest request body, such as 1MiB; 1KiB to 64MiB"`
+	UsageBodyBytes Size          `default:"8MiB" accepts:"the largest batch of usage events, such as 8MiB; 1KiB to 64MiB"`
+	RequestTimeout time.Duration `default:"15s" accepts:"how long a request may take, such as 15s; at most 10m"`
+	HeaderTimeout  time.Duration `default:"5s" accepts:"how long a client may take to send its headers, such as 5s; at most 10m"`
+}
+
+// Operator is how the operator signs in.
+type Operator struct {
+	KeyFile string `accepts:"path of the operator's key; empty means operator.key in the data folder, made at first start"`
+}
+
+// Instance is the key under which secrets at rest are encrypted.
+type Instance struct {
+	KeyFile string `accepts:"path of the instance key; empty means instance.key in the data folder, made at first start"`
+}
+
+// Default returns the settings of a start with none set.
+func Default() Config { return defaults }
+
+// OperatorKeyFile is where the operator's key is kept.
+func (c Config) OperatorKeyFile() string { return c.inData(c.Operator.KeyFile, "operator.key") }
+
+// InstanceKeyFile is where the instance key is kept.
+func (c Config) InstanceKeyFile() string { return c.inData(c.Instance.KeyFile, "instance.key") }
+
+func (c Config) inData(path, name string) string {
+	if path != "" {
+		return path
+	}
+	return filepath.Join(c.DataDir, name)
+}
+
+// BaseURL is the address to print in links, without a slash at its end:
+// PublicURL, or when that is empty one made from the address the server in
+// fact listens on (the port may have been 0).
+func (c Config) BaseURL(listening string) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	host, port, err := net.SplitHostPort(listening)
+	if err != nil {
+		return "http://" + listening
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
