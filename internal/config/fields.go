@@ -83,6 +83,7 @@ func initial() Config {
 }
 
 func (f field) value(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().FieldByIndex(f.index) }
+
 func (f field) secret() bool {
 	return reflect.TypeFor[Config]().FieldByIndex(f.index).Type == secretType
 }

@@ -230,7 +230,7 @@ func (l *loader) readSecret(f field) (source, bool) {
 }
 
 func readBounded(path string) (_ []byte, err error) {
-	f, err := os.Open(path) //nolint:gosec // G304: an operator names this file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
