@@ -29,7 +29,7 @@ const (
 
 // Catalog is everything that is sold.
 type Catalog struct {
-	Version  string    `yaml:"version"`
+	Version  string    `yaml:"version"` // frozen into every record
 	Products []Product `yaml:"products"`
 }
 
@@ -73,4 +73,5 @@ type Plan struct {
 type Included struct {
 	Quantity string `yaml:"quantity"` // decimal text in the meter's unit
 	Basis    Basis  `yaml:"basis"`
+	Per      string `yaml:"per,omitempty"` // per_seat: the contracted quantity it is multiplied with
 }

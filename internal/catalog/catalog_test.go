@@ -1,0 +1,123 @@
+package catalog_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tailmarket/tailmarket/internal/catalog"
+	"github.com/tailmarket/tailmarket/internal/fault"
+)
+
+func TestTheShippedCatalog(t *testing.T) {
+	t.Parallel()
+	c := catalog.Default()
+	p, ok := c.ByAWS("7exampl0code1exampl0code")
+	if !ok || p.ID != "tailnet" {
+		t.Fatalf("by product code: %v %v", p.ID, ok)
+	}
+	if q, ok := c.ByAWS("prod-0example0exam"); !ok || q.ID != p.ID {
+		t.Fatalf("by product id: %v %v", q.ID, ok)
+	}
+	if _, ok := c.ByAWS(""); ok {
+		t.Fatal("an empty name found a product")
+	}
+	plan, ok := p.PlanNamed("aws", "")
+	if !ok || plan.ID != "standard" {
+		t.Fatalf("the default plan: %v %v", plan.ID, ok)
+	}
+	want := map[string]struct {
+		kind     catalog.Kind
+		scale    int
+		included int64
+	}{
+		"active_user":      {catalog.Unique, 0, 0},
+		"tagged_resource":  {catalog.PeakPeriod, 0, 50},
+		"ephemeral_minute": {catalog.Sum, 2, 100000},
+		"api_request":      {catalog.Sum, 1, 0},
+	}
+	if len(p.Meters) != len(want) {
+		t.Fatalf("%d meters, want %d", len(p.Meters), len(want))
+	}
+	for _, m := range p.Meters {
+		w := want[m.ID]
+		q, perHour, err := plan.Allowance(m, nil)
+		if m.Kind != w.kind || m.Scale != w.scale || q != w.included || perHour || err != nil || m.Dimensions["aws"] != m.ID {
+			t.Errorf("%s: %+v includes %d %v %v, want %+v", m.ID, m, q, perHour, err, w)
+		}
+	}
+}
+
+func TestEveryProblemIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := catalog.Parse([]byte(`
+products:
+  - id: Tail Net
+    aws: { product_code: abc }
+    meters:
+      - { id: a, unit: x, kind: sum, scale: 9, source: reported, dimensions: { aws: one } }
+      - { id: b, unit: x, kind: max, scale: 0, source: guessed, dimensions: { aws: one, ovh: x } }
+      - { id: b, unit: "", kind: unique, scale: 2, source: reported }
+    plans:
+      - id: p
+        included:
+          zzz: { quantity: "1", basis: pool }
+          b: { quantity: "1.5", basis: seats }
+`))
+	if !fault.Is(err, fault.Invalid) {
+		t.Fatalf("class %q: %v", fault.ClassOf(err), err)
+	}
+	for _, want := range []string{"version: is missing", `"Tail Net" is not a name`, "needs product_code and product_id", "9 is not 0 to 6",
+		`dimension "one" already belongs to meter a`, `"max" is none of`, `"guessed" is neither`, `"ovh" is none of`, `"b" is there twice`,
+		"a unique meter counts whole things", ".unit: is missing", "has no dimension there", "0 plans are the default", "there is no meter of this name",
+		`"1.5" has more than 0 decimal places`, `"seats" is none of`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("not reported: %s\nin %v", want, err)
+		}
+	}
+}
+
+func TestAnUnknownFieldIsRefused(t *testing.T) {
+	t.Parallel()
+	_, err := catalog.Parse([]byte("version: '1'\nproduct: []\n"))
+	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "product") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	if c, err := catalog.Load(""); err != nil || c.Version == "" {
+		t.Fatalf("the shipped one: %v", err)
+	}
+	dir := t.TempDir()
+	if _, err := catalog.Load(filepath.Join(dir, "none.yaml")); err == nil {
+		t.Fatal("a missing file was loaded")
+	}
+	big := filepath.Join(dir, "big.yaml")
+	if err := os.WriteFile(big, []byte("# "+strings.Repeat("x", 1<<20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := catalog.Load(big); !fault.Is(err, fault.Invalid) {
+		t.Fatalf("a huge file: %v", err)
+	}
+}
+
+func TestAllowance(t *testing.T) {
+	t.Parallel()
+	plan := catalog.Plan{ID: "p", Included: map[string]catalog.Included{
+		"seats": {Quantity: "2.5", Basis: catalog.PerSeat, Per: "seat"},
+		"hours": {Quantity: "3", Basis: catalog.Level},
+	}}
+	seats := catalog.Meter{ID: "seats", Kind: catalog.Sum, Scale: 1}
+	if q, _, err := plan.Allowance(seats, map[string]int64{"seat": 4}); q != 100 || err != nil {
+		t.Fatalf("4 seats of 2.5: %d %v", q, err)
+	}
+	if _, _, err := plan.Allowance(seats, map[string]int64{"seat": 1 << 61}); err == nil {
+		t.Fatal("an overflow went unnoticed")
+	}
+	if q, perHour, _ := plan.Allowance(catalog.Meter{ID: "hours", Kind: catalog.UnitHours}, nil); q != 3 || !perHour {
+		t.Fatalf("a level of unit hours is each hour's own: %d %v", q, perHour)
+	}
+}
