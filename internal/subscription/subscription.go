@@ -175,9 +175,11 @@ type Tx interface {
 	SubscriptionByAgreement(ctx context.Context, m marketplace.ID, agreement string) (id.Subscription, error)
 	// SubscriptionsReplacing lists those that said they continue the vendor's id.
 	SubscriptionsReplacing(ctx context.Context, m marketplace.ID, vendorID string) ([]id.Subscription, error)
-	SubscriptionsOfProduct(ctx context.Context, product string, after id.Subscription, limit int) ([]id.Subscription, error)
-	SubscriptionsOfCustomer(ctx context.Context, c id.Customer) ([]Subscription, error)
+	// SubscriptionsWhere lists by filter, inside the transaction.
+	SubscriptionsWhere(ctx context.Context, f Filter) ([]Subscription, error)
 	SaveSubscription(ctx context.Context, s Subscription) error
+	// MoveLineage puts every subscription of one lineage into another.
+	MoveLineage(ctx context.Context, from, to id.Subscription) error
 	// LinkAgreement answers the subscription the agreement belongs to, which is
 	// another one when it was linked before.
 	LinkAgreement(ctx context.Context, a Agreement) (id.Subscription, error)
@@ -188,7 +190,10 @@ type Tx interface {
 	WaitingLines(ctx context.Context, m marketplace.ID, agreement string) ([]Line, error)
 	AdoptLine(ctx context.Context, line id.Event, sub id.Subscription, changed bool) error
 
+	// ProductState reads it; LockProductState makes it (observing) if there is
+	// none and locks it, so that a purchase cannot slip in beside a go-live.
 	ProductState(ctx context.Context, product string) (ProductState, error)
+	LockProductState(ctx context.Context, product string, now time.Time) (ProductState, error)
 	SaveProductState(ctx context.Context, p ProductState) error
 	AddAudit(ctx context.Context, e AuditEntry) error
 

@@ -4,6 +4,76 @@
 
 package db
 
+type Agreement struct {
+	Marketplace  string
+	Agreement    string
+	Subscription string
+	LinkedAt     int64
+}
+
+type Audit struct {
+	Seq     int64
+	At      int64
+	Actor   string
+	Action  string
+	Subject string
+	Detail  string
+	Hash    []byte
+}
+
+type Claim struct {
+	ID           string
+	Subscription string
+	TokenHash    []byte
+	OpenedAt     int64
+	ExpiresAt    int64
+	State        string
+	InvitedBy    string
+	Sends        int64
+	Email        []byte
+	EmailHash    []byte
+	VerifiedAt   int64
+	Version      int64
+}
+
+type ClaimMail struct {
+	TokenHash []byte
+	Claim     string
+	Email     []byte
+	EmailHash []byte
+	QueuedAt  int64
+	ExpiresAt int64
+}
+
+type Customer struct {
+	ID          string
+	Marketplace string
+	Account     string
+	CreatedAt   int64
+}
+
+type Delivery struct {
+	ID          string
+	Marketplace string
+	VendorID    string
+	Variant     string
+	BodyHash    string
+	Channel     string
+	Kind        string
+	Source      string
+	Signed      int64
+	SentAt      int64
+	ReceivedAt  int64
+	Body        []byte
+	BodyKey     []byte
+	Customer    string
+	Copies      int64
+	State       string
+	Reason      string
+	SettledAt   int64
+	SettledBy   string
+}
+
 type Due struct {
 	Kind       string
 	Subject    string
@@ -16,4 +86,78 @@ type Due struct {
 	LastClass  string
 	LastError  string
 	Stopped    int64
+}
+
+type Mail struct {
+	ID        string
+	Purpose   string
+	About     string
+	Sealed    []byte
+	State     string
+	QueuedAt  int64
+	SettledAt int64
+	Note      string
+}
+
+type ProductState struct {
+	Product   string
+	Mode      string
+	CutOver   int64
+	Actor     string
+	ChangedAt int64
+}
+
+type Subscription struct {
+	ID          string
+	Marketplace string
+	Purchase    string
+	Account     string
+	Product     string
+	Plan        string
+	Customer    string
+	Lineage     string
+	Predecessor string
+	Replaces    string
+	TailnetName string
+	NameChosen  int64
+	TailnetOf   string
+	Facts       string
+	CutOver     int64
+	ClaimedAt   int64
+	StartsAt    int64
+	ReadyAt     int64
+	EndsAt      int64
+	ClosedAt    int64
+	Version     int64
+	CreatedAt   int64
+}
+
+type SubscriptionEvent struct {
+	ID           string
+	Subscription string
+	Marketplace  string
+	Agreement    string
+	Kind         string
+	Delivery     string
+	RecordedAt   int64
+	HappenedAt   int64
+	Version      int64
+	Changed      int64
+	Body         string
+}
+
+type Term struct {
+	Subscription string
+	Fingerprint  string
+	Plan         string
+	NamedPlan    string
+	Offer        string
+	Agreement    string
+	Private      int64
+	Quantities   string
+	Status       string
+	FromAt       int64
+	ToAt         int64
+	StatedAt     int64
+	Version      int64
 }

@@ -1,0 +1,252 @@
+package subscription
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/id"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+)
+
+// Applied says what became of an event.
+type Applied struct {
+	Subscription id.Subscription // empty: its purchase is not known yet, a refresh will tell
+	Customer     id.Customer
+	Changed      bool
+}
+
+// Apply applies one event of a marketplace inside the caller's transaction:
+// finds or makes the subscription, merges the facts, keeps terms and agreement,
+// links what continues what, and marks the work that follows. An event whose
+// purchase cannot be found waits by its agreement and is refreshed, not guessed.
+// Unreadable: it names a product or account that cannot be; an operator must look.
+func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, delivery id.Delivery) (Applied, error) {
+	now := s.now()
+	sub, err := s.locate(ctx, t, m, e, now)
+	if err != nil {
+		return Applied{}, fmt.Errorf("apply %s: %w", e.Kind, err)
+	}
+	if sub == nil {
+		if err := s.park(ctx, t, m, e, delivery, now); err != nil {
+			return Applied{}, fmt.Errorf("keep %s until its purchase is known: %w", e.Kind, err)
+		}
+		return Applied{}, nil
+	}
+	before := sub.Facts
+	changed, err := s.merge(ctx, t, sub, e, now)
+	if err != nil {
+		return Applied{}, fmt.Errorf("apply %s to %s: %w", e.Kind, sub.ID, err)
+	}
+	// An answer to our own question that tells nothing new is no line of the story.
+	if changed || delivery != "" {
+		line, err := lineOf(m, e, delivery, now)
+		if err != nil {
+			return Applied{}, err
+		}
+		line.Subscription, line.Changed = sub.ID, changed
+		if err := t.AddLine(ctx, line); err != nil {
+			return Applied{}, err
+		}
+	}
+	adopted, err := s.adopt(ctx, t, sub, e.Ref.Agreement, now)
+	if err != nil {
+		return Applied{}, err
+	}
+	if err := s.link(ctx, t, sub, now); err != nil {
+		return Applied{}, err
+	}
+	if err := s.save(ctx, t, sub, before, now); err != nil {
+		return Applied{}, err
+	}
+	return Applied{Subscription: sub.ID, Customer: sub.Customer, Changed: changed || adopted}, nil
+}
+
+// Ensure finds or makes the subscription that ref names completely, locked.
+func (s *Service) Ensure(ctx context.Context, t Tx, m marketplace.ID, ref marketplace.Ref) (Subscription, error) {
+	sub, err := s.locate(ctx, t, m, marketplace.Event{Kind: marketplace.PurchaseSeen, Ref: ref}, s.now())
+	if err != nil {
+		return Subscription{}, err
+	}
+	if sub == nil {
+		return Subscription{}, fault.New(fault.Unreadable, "the marketplace did not say enough about the purchase: account, product and purchase are needed")
+	}
+	return *sub, nil
+}
+
+// locate returns the subscription an event is about, locked, or nil when only
+// the marketplace can tell.
+func (s *Service) locate(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, now time.Time) (*Subscription, error) {
+	ref := e.Ref
+	if ref.Product != "" {
+		if _, ok := s.product(ref.Product); !ok {
+			return nil, fault.New(fault.Unreadable, "product %q is not in the catalog: add it, then replay", ref.Product)
+		}
+	}
+	var found id.Subscription
+	var err error
+	switch {
+	case ref.Purchase != "":
+		found, err = t.SubscriptionByPurchase(ctx, m, ref.Purchase)
+	case ref.Agreement != "":
+		found, err = t.SubscriptionByAgreement(ctx, m, ref.Agreement)
+	default:
+		return nil, fault.New(fault.Unreadable, "the message names neither purchase nor agreement")
+	}
+	if err != nil {
+		return nil, err
+	}
+	var sub Subscription
+	switch {
+	case found != "":
+		sub, err = t.LockSubscription(ctx, found)
+	case ref.Purchase != "" && ref.Account != "" && ref.Product != "":
+		sub, err = s.make(ctx, t, m, ref, now)
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ref.Account != "" && ref.Account != sub.Account || ref.Product != "" && ref.Product != sub.Product {
+		return nil, fault.New(fault.Unreadable, "the message names another account or product than the one its purchase has had so far; ask the marketplace which is right")
+	}
+	return &sub, s.enliven(ctx, t, &sub, now)
+}
+
+// make inserts a purchase seen for the first time. The product's state is locked
+// first, so that a go-live either sees this row or is seen by it.
+func (s *Service) make(ctx context.Context, t Tx, m marketplace.ID, ref marketplace.Ref, now time.Time) (Subscription, error) {
+	if _, err := t.LockProductState(ctx, ref.Product, now); err != nil {
+		return Subscription{}, err
+	}
+	customer, err := t.EnsureCustomer(ctx, Customer{ID: id.NewCustomer(), Marketplace: m, Account: ref.Account, CreatedAt: now})
+	if err != nil {
+		return Subscription{}, err
+	}
+	name, err := s.suggest(ctx, t, customer)
+	if err != nil {
+		return Subscription{}, err
+	}
+	sub := id.NewSubscription()
+	got, _, err := t.EnsureSubscription(ctx, Subscription{
+		ID: sub, Marketplace: m, Purchase: ref.Purchase, Account: ref.Account, Product: ref.Product, Plan: s.plan(m, ref.Product, ""),
+		Customer: customer.ID, Lineage: sub, TailnetOf: sub, TailnetName: name, Facts: Facts{Marketplace: m}, CreatedAt: now,
+	})
+	return got, err
+}
+
+// enliven gives a subscription its product's cut-over.
+func (s *Service) enliven(ctx context.Context, t Tx, sub *Subscription, now time.Time) error {
+	if !sub.CutOver.IsZero() {
+		return nil
+	}
+	p, err := t.ProductState(ctx, sub.Product)
+	if err != nil || p.Mode != ModeLive {
+		return err
+	}
+	sub.CutOver = p.CutOver
+	return s.note(ctx, t, sub, Fact{Kind: FactLive, At: p.CutOver.Start()}, now)
+}
+
+// merge merges facts, terms and what the event says it continues.
+func (s *Service) merge(ctx context.Context, t Tx, sub *Subscription, e marketplace.Event, now time.Time) (bool, error) {
+	before := sub.Facts
+	sub.Facts = Apply(before, e)
+	changed := !equal(before, sub.Facts)
+	if e.Replaces != "" && sub.Replaces == "" {
+		sub.Replaces, changed = e.Replaces, true
+	}
+	if e.Terms == nil {
+		return changed, nil
+	}
+	rows, err := t.SubscriptionTerms(ctx, sub.ID)
+	if err != nil {
+		return false, err
+	}
+	said := termsOf(sub.ID, s.plan(sub.Marketplace, sub.Product, e.Terms.Plan), e)
+	if e.Terms.Plan != "" && said.Plan != e.Terms.Plan {
+		s.log.DebugContext(ctx, "plan derived", "subscription", string(sub.ID), "plan", said.Plan)
+	}
+	merged, known := said, false
+	for i, row := range rows {
+		if row.Fingerprint == said.Fingerprint {
+			merged, known = mergeTerms(row, said), true
+			if sameTerms(row, merged) {
+				return changed, nil
+			}
+			rows[i] = merged
+		}
+	}
+	if !known {
+		rows = append(rows, merged)
+	}
+	if err := t.SaveTerms(ctx, merged); err != nil {
+		return false, err
+	}
+	if in, ok := InForce(rows, now); ok {
+		sub.Plan = in.Plan
+	}
+	return true, nil
+}
+
+// park keeps an event until its agreement is linked, and asks the marketplace.
+func (s *Service) park(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, delivery id.Delivery, now time.Time) error {
+	if e.Ref.Agreement != "" && delivery != "" {
+		line, err := lineOf(m, e, delivery, now)
+		if err != nil {
+			return err
+		}
+		if err := t.AddLine(ctx, line); err != nil {
+			return err
+		}
+	}
+	if delivery == "" {
+		return nil // the answer to our question did not know either; the sweep asks again
+	}
+	return t.Mark(ctx, DueRefresh, RefreshSubject(m, e.Ref), now)
+}
+
+// adopt links the agreement and applies the events that waited for it.
+func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, agreement string, now time.Time) (bool, error) {
+	if agreement == "" {
+		return false, nil
+	}
+	owner, err := t.LinkAgreement(ctx, Agreement{Marketplace: sub.Marketplace, Agreement: agreement, Subscription: sub.ID, LinkedAt: now})
+	if err != nil || owner != sub.ID {
+		return false, err // one agreement over several purchases: the first link stands, the others are known by their purchase
+	}
+	lines, err := t.WaitingLines(ctx, sub.Marketplace, agreement)
+	if err != nil {
+		return false, err
+	}
+	any := false
+	for _, line := range lines {
+		var e marketplace.Event
+		if err := json.Unmarshal(line.Body, &e); err != nil {
+			return false, fmt.Errorf("read the waiting event %s: %w", line.ID, err)
+		}
+		changed, err := s.merge(ctx, t, sub, e, now)
+		if err != nil {
+			return false, err
+		}
+		if err := t.AdoptLine(ctx, line.ID, sub.ID, changed); err != nil {
+			return false, err
+		}
+		any = any || changed
+	}
+	return any, s.linkSuccessors(ctx, t, sub, agreement, now)
+}
+
+func lineOf(m marketplace.ID, e marketplace.Event, delivery id.Delivery, now time.Time) (Line, error) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return Line{}, fmt.Errorf("write event: %w", err)
+	}
+	return Line{
+		ID: id.NewEvent(), Marketplace: m, Agreement: e.Ref.Agreement, Kind: string(e.Kind), Delivery: delivery,
+		RecordedAt: now, HappenedAt: e.At, Version: e.Version, Body: body,
+	}, nil
+}
