@@ -13,6 +13,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/notify"
 	"github.com/tailmarket/tailmarket/internal/store/db"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
@@ -27,13 +28,9 @@ type roomTx struct{ *Tx }
 
 // QueueMail implements subscription.Tx.
 func (t roomTx) QueueMail(ctx context.Context, m subscription.Mail) error {
-	q, ok := any(t.Tx).(interface {
-		QueueMail(ctx context.Context, m subscription.Mail) error
+	return t.AddMail(ctx, notify.Mail{
+		Purpose: notify.Purpose(m.Kind), About: m.About, Address: m.To, Subject: m.Subject, Text: m.Text, Link: m.Link, At: m.At,
 	})
-	if !ok {
-		return errors.New("store: no outbox for mail")
-	}
-	return q.QueueMail(ctx, m)
 }
 
 // SubscriptionTx implements subscription.Store.

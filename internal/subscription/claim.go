@@ -165,7 +165,7 @@ func (s *Service) Email(ctx context.Context, token, address string) error {
 			return err
 		}
 		return t.QueueMail(ctx, Mail{
-			To: address, Kind: MailVerify, About: string(c.ID), Link: "/verify/" + link,
+			To: address, Kind: MailVerify, About: string(c.ID), Link: "/verify/" + link, At: now,
 			Subject: "Confirm your address to set up your network",
 			Text:    "Somebody, probably you, is setting up a private network bought on a cloud marketplace and gave this address.\nOpen the link and press the button to confirm. The link works for 24 hours. If it was not you, do nothing.",
 		})
@@ -396,7 +396,7 @@ func (s *Service) invite(ctx context.Context, address string, from func(context.
 			return err
 		}
 		return t.QueueMail(ctx, Mail{
-			To: address, Kind: MailNetworkAdmin, About: string(c.ID), Link: "/claim/" + token,
+			To: address, Kind: MailNetworkAdmin, About: string(c.ID), Link: "/claim/" + token, At: now,
 			Subject: "A colleague asks you to set up a private network",
 			Text:    "A colleague bought a private network on a cloud marketplace and asks you to set it up.\nThe link works for 24 hours. If you do not know what this is about, do nothing.",
 		})

@@ -156,6 +156,7 @@ type Mail struct {
 	Link    string
 	Kind    string // verify, network_admin
 	About   string // the claim or subscription it belongs to
+	At      time.Time
 }
 
 // Tx is what this room does inside a transaction.

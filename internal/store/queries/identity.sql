@@ -1,0 +1,35 @@
+-- name: AddSession :exec
+INSERT INTO sessions (token_hash, kind, subject, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: FindSession :one
+-- A session that has not expired.
+SELECT kind, subject, created_at, expires_at
+FROM sessions
+WHERE token_hash = $1
+  AND expires_at > $2;
+
+-- name: DeleteSession :exec
+DELETE FROM sessions
+WHERE token_hash = $1;
+
+-- name: DeleteExpiredSessions :exec
+DELETE FROM sessions
+WHERE expires_at <= $1;
+
+-- name: AddOperatorLink :exec
+INSERT INTO operator_links (token_hash, created_at, expires_at)
+VALUES ($1, $2, $3);
+
+-- name: UseOperatorLink :execrows
+-- Spends a link; zero rows means unknown, expired or already used.
+UPDATE operator_links
+SET used_at = $2
+WHERE token_hash = $1
+  AND used_at = 0
+  AND expires_at > $2;
+
+-- name: DeleteOperatorLinks :exec
+-- Links that can no longer be used.
+DELETE FROM operator_links
+WHERE expires_at <= $1;
