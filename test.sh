@@ -1,68 +1,175 @@
 #!/usr/bin/env bash
 # Runs every test on a machine that may have nothing but Go: installs what is
-# missing by Debian package name, starts private servers on free ports in a
-# temporary folder, runs the tests, and takes everything down again. Arguments go
-# to "go test"; without any it is all packages.
+# missing by Debian package name, starts private servers on free ports of
+# loopback in a temporary folder, runs the tests, and takes everything down again.
+#
+#   ./test.sh                          all packages
+#   ./test.sh ./internal/due -run X    arguments go to "go test"
+#
+# Tests find the servers in TAILMARKET_TEST_POSTGRES_URL and
+# TAILMARKET_TEST_REDIS_URL; a URL that is set already is used and not started.
+# TAILMARKET_TEST_REQUIRE=1 says that a test which misses its server fails
+# instead of skipping: nothing vanishes quietly from this run.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "${BASH_SOURCE[0]}")"
 
-need() { # need COMMAND PACKAGE…: installs the packages when the command is missing
-  local cmd=$1; shift
-  command -v "$cmd" >/dev/null 2>&1 && return
-  missing+=("$@")
+say() { echo "test.sh: $*" >&2; }
+die() { say "$@"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian keeps the server's programs out of PATH, a folder for each version.
+pg_bin() {
+  local newest
+  newest=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
+  if [ -n "$newest" ]; then echo "$newest"; else dirname "$(command -v initdb || echo /none/initdb)"; fi
 }
-pgbin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
 
-missing=()
-need make make
-need gcc gcc libc6-dev
-need redis-server redis-server
-[ -n "$(pgbin)" ] || missing+=(postgresql)
-if [ "${#missing[@]}" -gt 0 ]; then
-  sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
-  if ! command -v apt-get >/dev/null || { [ "${#sudo[@]}" -gt 0 ] && ! command -v sudo >/dev/null; }; then
-    echo "test.sh: please install: ${missing[*]}" >&2; exit 1
+install_missing() {
+  local missing=() root=() service
+  have make || missing+=(make)
+  have gcc && [ -e /usr/include/stdlib.h ] || missing+=(gcc libc6-dev)
+  [ -x "$(pg_bin)/initdb" ] || missing+=(postgresql)
+  have redis-server || missing+=(redis-server)
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    have sudo || die "please install: ${missing[*]}"
+    root=(sudo)
   fi
-  echo "test.sh: installing ${missing[*]}" >&2
-  "${sudo[@]}" apt-get update -q >/dev/null
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
-
-work=$(mktemp -d); chmod 755 "$work"
-port() { python3 - 2>/dev/null <<'P' || echo $(( 20000 + RANDOM % 20000 ))
-import socket
-s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])
-P
+  have apt-get || die "please install: ${missing[*]} (these are Debian's names)"
+  say "installing ${missing[*]}"
+  "${root[@]}" apt-get update -q >&2
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
+  # The packages start servers of the machine's own; the tests use private ones.
+  for service in postgresql redis-server; do
+    case " ${missing[*]} " in *" $service "*)
+      if [ -d /run/systemd/system ]; then "${root[@]}" systemctl disable --now "$service" >&2 || true
+      elif have service; then "${root[@]}" service "$service" stop >&2 || true; fi ;;
+    esac
+  done
 }
-# PostgreSQL refuses to run as root: an unprivileged account owns the cluster.
+
+at_least() { # at_least NAME WANTED VERSION-TEXT
+  local found
+  found=$(sed -E 's/^[^0-9]*([0-9]+).*/\1/' <<<"$3")
+  [ "$found" -ge "$2" ] || die "$1 $2 or newer is needed, this is: $3"
+}
+
+# A port below the range that the kernel gives to outgoing connections. Another
+# process may take it first; then the server ends and the next one is tried.
+some_port() { echo $((10000 + (RANDOM << 15 | RANDOM) % 20000)); }
+
+work='' servers=() tests='' status=0
+cleanup() {
+  trap '' INT TERM HUP
+  [ -z "$tests" ] || kill -KILL -- "-$tests" 2>/dev/null || true # what the tests left behind
+  local pid
+  for pid in "${servers[@]}"; do kill -INT "$pid" 2>/dev/null || true; done # PostgreSQL's "fast" shutdown
+  for pid in "${servers[@]}"; do
+    for _ in {1..100}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL "$pid" 2>/dev/null || true
+  done
+  wait 2>/dev/null || true
+  [ -z "$work" ] || rm -rf "$work"
+}
+# The tests are a process group of their own, so that all of it can be ended.
+interrupted() {
+  trap '' INT TERM HUP
+  if [ -n "$tests" ]; then
+    kill -INT -- "-$tests" 2>/dev/null || true
+    for _ in {1..50}; do kill -0 -- "-$tests" 2>/dev/null || break; sleep 0.1; done
+  fi
+  exit "$1" # cleanup follows
+}
+trap cleanup EXIT
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM HUP
+
+# start LOG READY-COMMAND… -- SERVER-COMMAND…: succeeds when the server answers. A
+# server dies with this script, even when the script is killed hard.
+start() {
+  local log=$1 ready=() pid; shift
+  while [ "$1" != -- ]; do ready+=("$1"); shift; done
+  shift
+  (cd "$work/servers" && exec "${as[@]}" setpriv --pdeathsig INT "$@") >"$log" 2>&1 </dev/null &
+  pid=$!
+  for _ in {1..300}; do
+    kill -0 "$pid" 2>/dev/null || return 1
+    if "${ready[@]}" >/dev/null 2>&1; then servers+=("$pid"); return 0; fi
+    sleep 0.1
+  done
+  kill -KILL "$pid" 2>/dev/null || true
+  return 1
+}
+
+start_postgres() {
+  local bin port
+  bin=$(pg_bin)
+  at_least PostgreSQL 15 "$("$bin/postgres" --version)"
+  (cd "$work/servers" && "${as[@]}" "$bin/initdb" -D "$work/servers/pg" -U postgres -A password --pwfile="$work/servers/password" \
+    --locale=C -E UTF8 --no-sync) >"$work/initdb.log" 2>&1 || { cat "$work/initdb.log" >&2; die "initdb refused"; }
+  for _ in {1..5}; do
+    port=$(some_port)
+    if start "$work/postgres.log" "$bin/pg_isready" -q -h "$work/servers" -p "$port" -- \
+      "$bin/postgres" -D "$work/servers/pg" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$work/servers" \
+      -c max_connections=300 -c fsync=off -c synchronous_commit=off -c full_page_writes=off; then
+      export TAILMARKET_TEST_POSTGRES_URL="postgres://postgres:$password@127.0.0.1:$port/postgres?sslmode=disable"
+      say "$("$bin/postgres" --version) on port $port"
+      return
+    fi
+  done
+  cat "$work/postgres.log" >&2; die "PostgreSQL did not start"
+}
+
+start_redis() {
+  local port
+  at_least Redis 7 "$(redis-server --version)"
+  for _ in {1..5}; do
+    port=$(some_port)
+    cat >"$work/servers/redis.conf" <<CONF
+port $port
+bind 127.0.0.1
+unixsocket $work/servers/redis.sock
+requirepass $password
+save ""
+appendonly no
+CONF
+    if start "$work/redis.log" redis-cli -s "$work/servers/redis.sock" ping -- redis-server "$work/servers/redis.conf"; then
+      export TAILMARKET_TEST_REDIS_URL="redis://:$password@127.0.0.1:$port/0"
+      say "$(redis-server --version | cut -d ' ' -f 1-3) on port $port"
+      return
+    fi
+  done
+  cat "$work/redis.log" >&2; die "Redis did not start"
+}
+
+have go || die "please install Go ($(sed -n 's/^go //p' go.mod) or newer)"
+install_missing
+export CGO_ENABLED=1 # the race detector needs it
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/tailmarket-test.XXXXXX")
+chmod 711 "$work"
+mkdir -m 700 "$work/servers"
+password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+(umask 077; echo "$password" >"$work/servers/password")
+# PostgreSQL refuses to run as root: an unprivileged account owns the servers.
 as=()
 if [ "$(id -u)" = 0 ]; then
-  owner=nobody; id postgres >/dev/null 2>&1 && owner=postgres
-  as=(setpriv --reuid="$owner" --regid="$(id -g "$owner")" --clear-groups)
-  mkdir "$work/pg"; chown "$owner" "$work/pg"
-else
-  mkdir "$work/pg"
+  owner=nobody
+  ! id postgres >/dev/null 2>&1 || owner=postgres
+  as=(setpriv "--reuid=$owner" "--regid=$(id -g "$owner")" --clear-groups)
+  chown -R "$owner" "$work/servers"
 fi
-bin=$(pgbin); redis_pid=
-stop() {
-  [ -n "$redis_pid" ] && kill "$redis_pid" 2>/dev/null || true
-  [ -f "$work/pg/data/postmaster.pid" ] && "${as[@]}" "$bin/pg_ctl" -D "$work/pg/data" -m immediate -w stop >/dev/null 2>&1 || true
-  rm -rf "$work"
-}
-trap stop EXIT
-trap 'exit 130' INT TERM
-
-pgport=$(port)
-(cd "$work/pg"
- "${as[@]}" "$bin/initdb" -D "$work/pg/data" -U postgres -A trust --locale=C -E UTF8 >/dev/null
- "${as[@]}" "$bin/pg_ctl" -D "$work/pg/data" -w -l "$work/pg/log" -o "-p $pgport -c listen_addresses=127.0.0.1 -c unix_socket_directories=$work/pg -c fsync=off -c max_connections=300" start >/dev/null) \
- || { cat "$work/pg/log" >&2; exit 1; }
-redisport=$(port)
-redis-server --port "$redisport" --bind 127.0.0.1 --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
-redis_pid=$!
-
-export TAILMARKET_TEST_POSTGRES_URL="postgres://postgres@127.0.0.1:$pgport/postgres"
-export TAILMARKET_TEST_REDIS_URL="redis://127.0.0.1:$redisport/0"
+[ -n "${TAILMARKET_TEST_POSTGRES_URL:-}" ] || start_postgres
+[ -n "${TAILMARKET_TEST_REDIS_URL:-}" ] || start_redis
 export TAILMARKET_TEST_REQUIRE=1
-[ "$#" -gt 0 ] || set -- ./...
-go test -race -shuffle=on -timeout=15m "$@"
+
+packages=(./...)
+for argument in "$@"; do
+  case $argument in ./* | */... | github.com/*) packages=() ;; esac
+done
+set -m # a process group for the tests; Ctrl-C reaches them through the trap
+go test -race -shuffle=on -timeout=15m "$@" "${packages[@]}" </dev/null &
+tests=$!
+set +m
+wait "$tests" || status=$?
+exit "$status"
