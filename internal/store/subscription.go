@@ -13,29 +13,18 @@ import (
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
-	"github.com/tailmarket/tailmarket/internal/notify"
 	"github.com/tailmarket/tailmarket/internal/store/db"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
 
 var (
 	_ subscription.Store = (*Store)(nil)
-	_ subscription.Tx    = roomTx{}
+	_ subscription.Tx    = (*Tx)(nil)
 )
-
-// roomTx is Tx with mail in the words of the rooms that queue it.
-type roomTx struct{ *Tx }
-
-// QueueMail implements subscription.Tx.
-func (t roomTx) QueueMail(ctx context.Context, m subscription.Mail) error {
-	return t.AddMail(ctx, notify.Mail{
-		Purpose: notify.Purpose(m.Kind), About: m.About, Address: m.To, Subject: m.Subject, Text: m.Text, Link: m.Link, At: m.At,
-	})
-}
 
 // SubscriptionTx implements subscription.Store.
 func (s *Store) SubscriptionTx(ctx context.Context, fn func(context.Context, subscription.Tx) error) error {
-	return s.Tx(ctx, func(ctx context.Context, t *Tx) error { return fn(ctx, roomTx{t}) })
+	return s.Tx(ctx, func(ctx context.Context, t *Tx) error { return fn(ctx, t) })
 }
 
 func hourMicros(h clock.Hour) int64 {

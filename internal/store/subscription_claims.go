@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tailmarket/tailmarket/internal/id"
+	"github.com/tailmarket/tailmarket/internal/notify"
 	"github.com/tailmarket/tailmarket/internal/store/db"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
@@ -188,4 +189,12 @@ func (s *Store) ClaimsOf(ctx context.Context, sub id.Subscription) ([]subscripti
 		return nil, fmt.Errorf("list claims of %s: %w", sub, err)
 	}
 	return toClaims(s.keys, rows)
+}
+
+// QueueMail implements subscription.Tx.
+func (t *Tx) QueueMail(ctx context.Context, m subscription.Mail) error {
+	if t.keys == nil {
+		return errNoKeys
+	}
+	return t.AddMail(ctx, notify.Mail{Purpose: notify.Purpose(m.Kind), About: m.About, Address: m.To, Subject: m.Subject, Text: m.Text, Link: m.Link, At: m.At})
 }

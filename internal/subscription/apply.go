@@ -35,7 +35,7 @@ func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketpla
 		}
 		return Applied{}, nil
 	}
-	before := sub.Facts
+	stored := *sub
 	changed, err := s.merge(ctx, t, sub, e, now)
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply %s to %s: %w", e.Kind, sub.ID, err)
@@ -58,10 +58,12 @@ func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketpla
 	if err := s.link(ctx, t, sub, now); err != nil {
 		return Applied{}, err
 	}
-	if err := s.save(ctx, t, sub, before, now); err != nil {
-		return Applied{}, err
+	if changed = changed || adopted || sub.Predecessor != stored.Predecessor; changed {
+		if err := s.save(ctx, t, sub, stored.Facts, now); err != nil {
+			return Applied{}, err
+		}
 	}
-	return Applied{Subscription: sub.ID, Customer: sub.Customer, Changed: changed || adopted}, nil
+	return Applied{Subscription: sub.ID, Customer: sub.Customer, Changed: changed}, nil
 }
 
 // Ensure finds or makes the subscription that ref names completely, locked.

@@ -176,8 +176,7 @@ func (s *Service) Email(ctx context.Context, token, address string) error {
 	return nil
 }
 
-// Kinds of mail this room queues. A mail's Link is a path of ours; who sends it
-// puts the public address in front.
+// Kinds of mail this room queues.
 const (
 	MailVerify       = "verify"
 	MailNetworkAdmin = "network_admin"

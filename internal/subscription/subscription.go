@@ -153,10 +153,10 @@ type Mail struct {
 	To      string
 	Subject string
 	Text    string
-	Link    string
-	Kind    string // verify, network_admin
-	About   string // the claim or subscription it belongs to
-	At      time.Time
+	Link    string // a path of ours; who sends it puts the public address in front
+	Kind    string
+	At      time.Time // business time
+	About   string    // the claim or subscription it belongs to
 }
 
 // Tx is what this room does inside a transaction.

@@ -42,13 +42,6 @@ WHERE state = $1
 ORDER BY id DESC
 LIMIT $3;
 
--- name: DeliveriesOf :many
--- The deliveries that a subscription's story names.
-SELECT id, marketplace, vendor_id, variant, body_hash, channel, kind, source, signed, sent_at, received_at, customer, copies, state, reason, settled_at, settled_by
-FROM deliveries
-WHERE id IN (SELECT delivery FROM subscription_events WHERE subscription = $1)
-ORDER BY id;
-
 -- name: CountDeliveries :many
 -- Received is what came in, copies included; a conflict is no duplicate.
 SELECT state, COUNT(*) AS kept, CAST(COALESCE(SUM(copies), 0) AS BIGINT) AS copies

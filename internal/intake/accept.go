@@ -1,0 +1,229 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/id"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/subscription"
+)
+
+// Accept takes one delivery. nil means that it is committed: applied, known
+// already, or quarantined; the sender need not send it again. Forged: it failed
+// its authenticity check and nothing was kept. Any other error: send it again.
+func (s *Service) Accept(ctx context.Context, d marketplace.Delivery) error {
+	a, err := s.adapter(d.Marketplace)
+	if err != nil {
+		return err
+	}
+	if d.ReceivedAt.IsZero() {
+		d.ReceivedAt = s.now()
+	}
+	v, err := a.Verify(ctx, d)
+	if err != nil {
+		return s.unverified(ctx, d, err)
+	}
+	events, err := a.Translate(v)
+	if err != nil {
+		return s.quarantine(ctx, keptOf(v), d.Body, err)
+	}
+	kept := keptOf(v)
+	err = s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
+		now := s.now()
+		got, fresh, err := t.KeepDelivery(ctx, kept, d.Body)
+		if err != nil {
+			return err
+		}
+		if !fresh {
+			return s.again(ctx, t, got, kept, d.Body, events, now)
+		}
+		return s.apply(ctx, t, got, events, now)
+	})
+	if needsPerson(err) {
+		return s.quarantine(ctx, kept, d.Body, err)
+	}
+	if err != nil {
+		return fmt.Errorf("accept %s message %s: %w", d.Marketplace, kept.VendorID, err)
+	}
+	return nil
+}
+
+// unverified decides about a delivery that Verify did not pass.
+func (s *Service) unverified(ctx context.Context, d marketplace.Delivery, cause error) error {
+	switch fault.ClassOf(cause) {
+	case fault.Forged:
+		s.observer.DeliveryForged(d.Marketplace, d.Channel)
+		s.log.WarnContext(ctx, "delivery forged", "marketplace", string(d.Marketplace), "channel", string(d.Channel))
+		return fmt.Errorf("verify a %s delivery: %w", d.Marketplace, cause)
+	case fault.Unreadable, fault.Denied:
+		// It came through our own queue or with our key, and is not for us or not
+		// to be read: it has no id that we could trust but its content.
+		hash := hashBody(d.Body)
+		return s.quarantine(ctx, Kept{
+			ID: id.NewDelivery(), Marketplace: d.Marketplace, VendorID: "sha256:" + hash, BodyHash: hash, Channel: d.Channel, Source: d.Source,
+			ReceivedAt: d.ReceivedAt, State: Quarantined,
+		}, d.Body, cause)
+	case "":
+		cause = fault.Wrap(fault.Unavailable, cause, "")
+	}
+	return fmt.Errorf("verify a %s delivery: %w", d.Marketplace, cause)
+}
+
+func keptOf(v marketplace.Verified) Kept {
+	d := v.Delivery
+	return Kept{
+		ID: id.NewDelivery(), Marketplace: d.Marketplace, VendorID: v.ID, BodyHash: hashBody(d.Body), Channel: d.Channel, Kind: v.Kind, Source: d.Source,
+		Signed: v.Signed, SentAt: v.SentAt, ReceivedAt: d.ReceivedAt, State: Applied,
+	}
+}
+
+// needsPerson reports an error that no repetition can mend: the message is
+// genuine, and what it says cannot be.
+func needsPerson(err error) bool {
+	switch fault.ClassOf(err) {
+	case fault.Unreadable, fault.Denied, fault.Invalid, fault.Refused, fault.NotFound:
+		return true
+	}
+	return false
+}
+
+// quarantine keeps a genuine delivery with the reason why it was not applied.
+func (s *Service) quarantine(ctx context.Context, k Kept, body []byte, cause error) error {
+	if !needsPerson(cause) {
+		return fmt.Errorf("read %s message %s: %w", k.Marketplace, k.VendorID, cause)
+	}
+	k.State, k.Reason = Quarantined, reasonOf(cause)
+	fresh := false
+	err := s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
+		var got Kept
+		var err error
+		if got, fresh, err = t.KeepDelivery(ctx, k, body); err != nil || fresh {
+			return err
+		}
+		return s.again(ctx, t, got, k, body, nil, s.now())
+	})
+	if err != nil {
+		return fmt.Errorf("quarantine %s message %s: %w", k.Marketplace, k.VendorID, err)
+	}
+	if fresh {
+		s.log.WarnContext(ctx, "delivery quarantined", "delivery", string(k.ID), "marketplace", string(k.Marketplace), "kind", k.Kind, "reason", k.Reason)
+	}
+	return nil
+}
+
+// reasonOf is what the operator reads: the public text, never the cause, which
+// may quote the body.
+func reasonOf(err error) string {
+	if e, ok := errors.AsType[*fault.Error](err); ok && e.Public != "" {
+		return e.Public
+	}
+	return "it cannot be read (" + string(fault.ClassOf(err)) + "); look at the body, then update the adapter and replay"
+}
+
+// again handles a message whose id is known. The same body is a copy and changes
+// nothing. Another body is kept beside the first and believed in nothing: what it
+// names is refreshed, and the marketplace's answer counts.
+func (s *Service) again(ctx context.Context, t Tx, first, k Kept, body []byte, events []marketplace.Event, now time.Time) error {
+	if first.BodyHash == k.BodyHash {
+		return nil
+	}
+	k.ID, k.Variant, k.State = id.NewDelivery(), k.BodyHash, Conflict
+	k.Reason = "another body came before under this message id (" + string(first.ID) + "); the marketplace was asked what is true"
+	if _, fresh, err := t.KeepDelivery(ctx, k, body); err != nil || !fresh {
+		return err
+	}
+	for _, e := range events {
+		if err := s.markRefresh(ctx, t, k.Marketplace, e, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply applies a kept delivery's events and marks what follows.
+func (s *Service) apply(ctx context.Context, t Tx, k Kept, events []marketplace.Event, now time.Time) error {
+	for _, e := range events {
+		if e.Kind == marketplace.Noted && e.Ref == (marketplace.Ref{}) {
+			continue // about nobody's purchase; kept, nothing more
+		}
+		if e.MessageID == "" {
+			e.MessageID = k.VendorID
+		}
+		got, err := s.subs.Apply(ctx, t, k.Marketplace, e, k.ID)
+		if err != nil {
+			return err
+		}
+		if got.Customer != "" {
+			if err := t.AssignDelivery(ctx, k.ID, got.Customer, now); err != nil {
+				return err
+			}
+		}
+		if err := s.markRefresh(ctx, t, k.Marketplace, e, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) markRefresh(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, now time.Time) error {
+	subject := subscription.RefreshSubject(m, e.Ref)
+	if _, reads := s.adapters[m].(marketplace.Reader); !reads || subject == "" || e.Kind == marketplace.Noted {
+		return nil
+	}
+	return t.Mark(ctx, subscription.DueRefresh, subject, now)
+}
+
+// Replay applies a quarantined delivery again, after its cause was mended; the
+// actor is written down. It stays where it is when it still cannot be applied.
+func (s *Service) Replay(ctx context.Context, d id.Delivery, actor string) error {
+	k, body, err := s.store.ReadDelivery(ctx, d)
+	if err != nil {
+		return fmt.Errorf("replay %s: %w", d, err)
+	}
+	a, err := s.adapter(k.Marketplace)
+	if err != nil {
+		return err
+	}
+	v := marketplace.Verified{
+		Delivery: marketplace.Delivery{Marketplace: k.Marketplace, Channel: k.Channel, Body: body, ReceivedAt: k.ReceivedAt, Source: k.Source},
+		ID:       k.VendorID, Kind: k.Kind, Signed: k.Signed, SentAt: k.SentAt,
+	}
+	if k.Kind == "" {
+		// It was never verified to the end. A queue can be asked again; headers of a
+		// web request are not kept, so such a message must be sent again.
+		if v, err = a.Verify(ctx, v.Delivery); err != nil {
+			return fmt.Errorf("replay %s: verify: %w", d, err)
+		}
+	}
+	events, err := a.Translate(v)
+	if err != nil {
+		return fmt.Errorf("replay %s: %w", d, err)
+	}
+	err = s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
+		now := s.now()
+		k, err := t.LockDelivery(ctx, d)
+		switch {
+		case err != nil:
+			return err
+		case k.State == Replayed:
+			return nil
+		case k.State != Quarantined:
+			return fault.New(fault.Refused, "delivery %s is %s; only quarantined ones can be replayed", d, k.State)
+		}
+		if err := s.apply(ctx, t, k, events, now); err != nil {
+			return err
+		}
+		if err := t.SettleDelivery(ctx, d, Replayed, "", now, actor); err != nil {
+			return err
+		}
+		return t.AddAudit(ctx, subscription.AuditEntry{At: now, Actor: actor, Action: "delivery.replay", Subject: string(d)})
+	})
+	if err != nil {
+		return fmt.Errorf("replay %s: %w", d, err)
+	}
+	return nil
+}
