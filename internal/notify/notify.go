@@ -31,7 +31,7 @@ const (
 )
 
 // Mail is one message to one person. Address, Subject, Text and Link are kept
-// encrypted and never logged.
+// encrypted and never logged: a Mail prints as its id.
 type Mail struct {
 	ID      id.Message // made when empty
 	Purpose Purpose
@@ -59,6 +59,12 @@ func (m Mail) URL(base string) string {
 	}
 	return strings.TrimSuffix(base, "/") + m.Link
 }
+
+// String keeps address and text out of logs.
+func (m Mail) String() string { return string(m.ID) }
+
+// LogValue keeps address and text out of logs.
+func (m Mail) LogValue() slog.Value { return slog.StringValue(string(m.ID)) }
 
 // Entry is a mail in the outbox.
 type Entry struct {

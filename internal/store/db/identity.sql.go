@@ -26,13 +26,14 @@ func (q *Queries) AddOperatorLink(ctx context.Context, arg AddOperatorLinkParams
 }
 
 const addSession = `-- name: AddSession :exec
-INSERT INTO sessions (token_hash, kind, subject, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO sessions (token_hash, kind, actor, subject, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6)
 `
 
 type AddSessionParams struct {
 	TokenHash []byte
 	Kind      string
+	Actor     string
 	Subject   string
 	CreatedAt int64
 	ExpiresAt int64
@@ -42,6 +43,7 @@ func (q *Queries) AddSession(ctx context.Context, arg AddSessionParams) error {
 	_, err := q.db.ExecContext(ctx, addSession,
 		arg.TokenHash,
 		arg.Kind,
+		arg.Actor,
 		arg.Subject,
 		arg.CreatedAt,
 		arg.ExpiresAt,
@@ -81,7 +83,7 @@ func (q *Queries) DeleteSession(ctx context.Context, tokenHash []byte) error {
 }
 
 const findSession = `-- name: FindSession :one
-SELECT kind, subject, created_at, expires_at
+SELECT kind, actor, subject, created_at, expires_at
 FROM sessions
 WHERE token_hash = $1
   AND expires_at > $2
@@ -94,6 +96,7 @@ type FindSessionParams struct {
 
 type FindSessionRow struct {
 	Kind      string
+	Actor     string
 	Subject   string
 	CreatedAt int64
 	ExpiresAt int64
@@ -105,6 +108,7 @@ func (q *Queries) FindSession(ctx context.Context, arg FindSessionParams) (FindS
 	var i FindSessionRow
 	err := row.Scan(
 		&i.Kind,
+		&i.Actor,
 		&i.Subject,
 		&i.CreatedAt,
 		&i.ExpiresAt,

@@ -1,10 +1,10 @@
 -- name: AddSession :exec
-INSERT INTO sessions (token_hash, kind, subject, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5);
+INSERT INTO sessions (token_hash, kind, actor, subject, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: FindSession :one
 -- A session that has not expired.
-SELECT kind, subject, created_at, expires_at
+SELECT kind, actor, subject, created_at, expires_at
 FROM sessions
 WHERE token_hash = $1
   AND expires_at > $2;

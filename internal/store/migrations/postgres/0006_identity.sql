@@ -3,12 +3,15 @@
 CREATE TABLE sessions (
     token_hash BYTEA  NOT NULL,              -- SHA-256 of the cookie's value; the value itself is nowhere
     kind       TEXT   NOT NULL,
-    subject    TEXT   NOT NULL,              -- buyer: the subscription; operator: who signed in
+    actor      TEXT   NOT NULL,              -- who it is in the audit trail: a claim, or the operator
+    subject    TEXT   NOT NULL,              -- what it opens: a subscription; empty for operators
     created_at BIGINT NOT NULL,              -- wall time, as all times of this table
     expires_at BIGINT NOT NULL,
     -- one token is one session
     CONSTRAINT sessions_pk PRIMARY KEY (token_hash),
     CONSTRAINT sessions_kind_check CHECK (kind IN ('buyer', 'operator')),
+    -- a buyer's session opens exactly one purchase
+    CONSTRAINT sessions_subject_check CHECK ((kind = 'buyer') = (subject <> '')),
     CONSTRAINT sessions_life_check CHECK (expires_at > created_at)
 );
 CREATE INDEX sessions_expiry ON sessions (expires_at);
