@@ -68,10 +68,12 @@ products:
 	if !fault.Is(err, fault.Invalid) {
 		t.Fatalf("class %q: %v", fault.ClassOf(err), err)
 	}
-	for _, want := range []string{"version: is missing", `"Tail Net" is not a name`, "needs product_code and product_id", "9 is not 0 to 6",
+	for _, want := range []string{
+		"version: is missing", `"Tail Net" is not a name`, "needs product_code and product_id", "9 is not 0 to 6",
 		`dimension "one" already belongs to meter a`, `"max" is none of`, `"guessed" is neither`, `"ovh" is none of`, `"b" is there twice`,
 		"a unique meter counts whole things", ".unit: is missing", "has no dimension there", "0 plans are the default", "there is no meter of this name",
-		`"1.5" has more than 0 decimal places`, `"seats" is none of`} {
+		`"1.5" has more than 0 decimal places`, `"seats" is none of`,
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not reported: %s\nin %v", want, err)
 		}

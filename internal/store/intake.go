@@ -175,7 +175,7 @@ func (s *Store) ListDeliveries(ctx context.Context, state intake.DeliveryState, 
 	if err != nil {
 		return nil, err
 	}
-	rows, err := q.ListDeliveries(ctx, db.ListDeliveriesParams{State: string(state), Column2: string(before), Limit: int32(min(max(limit, 1), 500))}) //nolint:gosec // bounded
+	rows, err := q.ListDeliveries(ctx, db.ListDeliveriesParams{State: string(state), Column2: string(before), Limit: int32(min(max(limit, 1), 500))})
 	if err != nil {
 		return nil, fmt.Errorf("list deliveries: %w", err)
 	}

@@ -75,7 +75,7 @@ func (s notifyStore) Mails(ctx context.Context, after id.Message, limit int) ([]
 	if after == "" {
 		after = "n" // behind every id in every collation
 	}
-	rows, err := q.ListMails(ctx, db.ListMailsParams{ID: string(after), Limit: int32(min(max(limit, 1), 500))}) //nolint:gosec // bounded
+	rows, err := q.ListMails(ctx, db.ListMailsParams{ID: string(after), Limit: int32(min(max(limit, 1), 500))})
 	if err != nil {
 		return nil, fmt.Errorf("list mails: %w", err)
 	}

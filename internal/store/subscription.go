@@ -155,7 +155,7 @@ func listSubscriptions(ctx context.Context, q *db.Queries, f subscription.Filter
 		limit = 100
 	}
 	rows, err := q.ListSubscriptions(ctx, db.ListSubscriptionsParams{
-		Column1: string(f.Marketplace), Column2: f.Product, Column3: string(f.Customer), ID: string(f.After), Limit: int32(min(limit, 500)), //nolint:gosec // bounded
+		Column1: string(f.Marketplace), Column2: f.Product, Column3: string(f.Customer), ID: string(f.After), Limit: int32(min(limit, 500)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
@@ -321,7 +321,7 @@ func (s *Store) ListAudit(ctx context.Context, after int64, limit int) ([]subscr
 	if err != nil {
 		return nil, err
 	}
-	rows, err := q.ListAudit(ctx, db.ListAuditParams{Seq: after, Limit: int32(min(max(limit, 1), 1000))}) //nolint:gosec // bounded
+	rows, err := q.ListAudit(ctx, db.ListAuditParams{Seq: after, Limit: int32(min(max(limit, 1), 1000))})
 	if err != nil {
 		return nil, fmt.Errorf("list the audit trail: %w", err)
 	}
