@@ -1,6 +1,7 @@
 package marketplace
 
 import (
+	"errors"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/clock"
@@ -120,4 +121,20 @@ type Receipt struct {
 	Quantity     string // the quantity the vendor holds, when it says
 	Detail       string // the vendor's word
 	StopsService bool   // a hint that the purchase is no longer served: refresh it
+}
+
+// Refusal is the cause of a Refused error of Submit when the vendor's word for
+// the whole call tells what a record that stood alone in it suffers: TimestampOutOfBounds
+// is expired, an unknown dimension invalid. Billing bisects a refused batch down to it.
+type Refusal struct {
+	Outcome ReceiptOutcome
+	Detail  string // the vendor's word
+}
+
+func (r *Refusal) Error() string { return "refused as " + string(r.Outcome) + ": " + r.Detail }
+
+// RefusalOf finds the Refusal in err's chain; nil when the adapter gave none.
+func RefusalOf(err error) *Refusal {
+	r, _ := errors.AsType[*Refusal](err)
+	return r
 }

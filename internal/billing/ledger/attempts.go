@@ -1,15 +1,13 @@
 package ledger
 
-import (
-	"github.com/tailmarket/tailmarket/internal/id"
-	"github.com/tailmarket/tailmarket/internal/marketplace"
-)
+import "github.com/tailmarket/tailmarket/internal/id"
 
 // RecordState is where a frozen record stands. Only accepted and freed are final.
 type RecordState string
 
 const (
 	RecordQueued   RecordState = "queued"   // nothing of it can have been recorded: to be sent
+	RecordSent     RecordState = "sent"     // a call is on its way; the attempts alone read as unsure
 	RecordUnsure   RecordState = "unsure"   // it may have been recorded: to be sent again, identical
 	RecordAccepted RecordState = "accepted" // the marketplace has it
 	RecordFreed    RecordState = "freed"    // definitely not recorded and not to be sent again
@@ -19,32 +17,60 @@ const (
 // Answer is how one call ended for one record.
 type Answer string
 
-// Answers of a call as a whole; the others are the marketplace's receipts.
+// Answers of a call as a whole.
 const (
 	Unanswered  Answer = ""              // the row was written and no answer: a crash, a cut connection
+	CallUnsure  Answer = "unsure"        // the call ended without an answer that can be read
 	NotSent     Answer = "not_sent"      // provably never left
 	CallRefused Answer = "call_refused"  // the whole call was refused, nothing of it recorded
 	Throttled   Answer = "throttled"     // the same, for speed
 	RefusedHere Answer = "refused_alone" // the whole call was refused and this record stood alone in it
 )
 
-// FromReceipt is a receipt's outcome as an answer.
-func FromReceipt(o marketplace.ReceiptOutcome) Answer { return Answer(o) }
+// Answers for one record: the marketplace's receipts, in the same words.
+const (
+	TookIt        Answer = "accepted"
+	Duplicate     Answer = "duplicate"
+	Unprocessed   Answer = "unprocessed"
+	NoSubscriber  Answer = "not_subscribed"
+	InvalidHere   Answer = "invalid"
+	TooOld        Answer = "expired"
+	SuspendedHere Answer = "suspended"
+	VendorFailed  Answer = "failed"
+	NotMentioned  Answer = "missing"
+)
+
+// Words of an operator; no call was made.
+const (
+	Released   Answer = "released"         // the cause of a refusal is mended: earlier refusals are spent
+	RuledThere Answer = "ruled_accepted"   // the marketplace's own report shows the record
+	RuledGone  Answer = "ruled_unrecorded" // it shows that no attempt before this word was recorded
+)
+
+// Answers lists every answer once; tests iterate the full product.
+var Answers = []Answer{Unanswered, CallUnsure, NotSent, CallRefused, Throttled, RefusedHere, TookIt, Duplicate, Unprocessed, NoSubscriber,
+	InvalidHere, TooOld, SuspendedHere, VendorFailed, NotMentioned, Released, RuledThere, RuledGone}
+
+// FromReceipt is a receipt's outcome as an answer. A word nobody knows stays as
+// it is, and counts as one that may have been recorded.
+func FromReceipt[T ~string](outcome T) Answer { return Answer(outcome) }
 
 // proven reports whether the answer proves that this attempt recorded nothing.
 func (a Answer) proven() bool {
 	switch a {
-	case NotSent, CallRefused, Throttled, RefusedHere:
+	case NotSent, CallRefused, Throttled, RefusedHere, Unprocessed, NoSubscriber, InvalidHere, TooOld, SuspendedHere, Released, RuledGone:
 		return true
 	}
-	return marketplace.ReceiptOutcome(a).Proven()
+	return false
 }
 
 // Attempt is one call made for one record.
 type Attempt struct {
 	ID       id.Attempt
+	N        int // 1, 2, … of its record; only an operator's word has an order
 	Answer   Answer
 	Quantity int64 // what the marketplace holds, when accepted
+	Says     bool  // the marketplace itself said what it holds
 }
 
 // Outcome of the set of a record's attempts.
@@ -60,18 +86,20 @@ type Outcome struct {
 // frozen in it; the order of attempts does not matter, and a late answer is judged like any other. fenced says that the
 // slot was frozen after a restore: no attempt of ours is then known to be the only one.
 func Judge(frozen int64, attempts []Attempt, fenced bool) Outcome {
-	var refusal Answer
+	gone, released := spoken(attempts)
+	var refusal Attempt
 	unproven, duplicate := 0, 0
 	for _, a := range attempts {
 		switch {
-		case a.Answer == Answer(marketplace.OutcomeAccepted):
+		case a.Answer == TookIt, a.Answer == RuledThere, a.Answer == Duplicate && a.Says:
 			return Outcome{State: RecordAccepted, Quantity: a.Quantity}
-		case a.Answer == Answer(marketplace.OutcomeDuplicate):
+		case a.N < gone:
+		case a.Answer == Duplicate:
 			duplicate++
 		case !a.Answer.proven():
 			unproven++
-		case final(a.Answer):
-			refusal = a.Answer
+		case a.Answer.refusal() && a.N >= released && (refusal.Answer == "" || a.N > refusal.N):
+			refusal = a
 		}
 	}
 	switch {
@@ -82,29 +110,49 @@ func Judge(frozen int64, attempts []Attempt, fenced bool) Outcome {
 		return Outcome{State: RecordUnsure, Conflict: true}
 	case unproven > 0:
 		return Outcome{State: RecordUnsure}
-	case refusal != "":
-		return freed(refusal)
+	case refusal.Answer != "":
+		return freed(refusal.Answer)
 	}
 	return Outcome{State: RecordQueued}
 }
 
-// final reports whether the answer is about this record for good, and not about
-// the call it happened to be in.
-func final(a Answer) bool {
-	switch marketplace.ReceiptOutcome(a) {
-	case marketplace.OutcomeNotSubscribed, marketplace.OutcomeInvalid, marketplace.OutcomeExpired, marketplace.OutcomeSuspended:
+// spoken is the place of the last word of an operator of each kind, 0 for none.
+func spoken(attempts []Attempt) (gone, released int) {
+	for _, a := range attempts {
+		switch a.Answer {
+		case RuledGone:
+			gone = max(gone, a.N)
+		case Released:
+			released = max(released, a.N)
+		}
+	}
+	return gone, max(gone, released)
+}
+
+// MaySend reports whether an identical call may follow: never while the slot
+// holds something that no attempt explains, because a later lost call would then
+// look like the explanation.
+func (o Outcome) MaySend() bool {
+	return o.State == RecordQueued || o.State == RecordUnsure && !o.Conflict
+}
+
+// refusal reports whether the answer is about this record for good, and not
+// about the call it happened to be in.
+func (a Answer) refusal() bool {
+	switch a {
+	case NoSubscriber, InvalidHere, TooOld, SuspendedHere, RefusedHere:
 		return true
 	}
-	return a == RefusedHere
+	return false
 }
 
 func freed(a Answer) Outcome {
-	switch marketplace.ReceiptOutcome(a) {
-	case marketplace.OutcomeExpired:
+	switch a {
+	case TooOld:
 		return Outcome{State: RecordFreed, Goes: Open, Reason: Expired}
-	case marketplace.OutcomeNotSubscribed:
+	case NoSubscriber:
 		return Outcome{State: RecordFreed, Goes: WrittenOff, Reason: NotSubscribed}
-	case marketplace.OutcomeSuspended:
+	case SuspendedHere:
 		return Outcome{State: RecordHeld, Goes: Held, Reason: SuspendedHold}
 	}
 	return Outcome{State: RecordHeld, Goes: Held, Reason: InvalidRecord}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tailmarket/tailmarket/internal/clock"
 	"github.com/tailmarket/tailmarket/internal/id"
@@ -51,6 +52,8 @@ const (
 	Expired        Reason = "expired"
 	SlotTaken      Reason = "slot_taken"
 	OtherQuantity  Reason = "other_quantity" // the marketplace holds another quantity than we froze
+	TakenBack      Reason = "taken_back"     // a correction took back what was written off
+	LineageMerged  Reason = "lineage_merged" // two purchases turned out to continue one another
 	Operator       Reason = "operator"
 )
 
@@ -58,7 +61,7 @@ const (
 var moves = map[Place]map[Place]bool{
 	Measured:   {Open: false, WrittenOff: true},
 	CreditLeft: {Open: false},
-	Open:       {Corrected: false, CreditLeft: false, Included: false, Carried: false, Queued: false, WrittenOff: true},
+	Open:       {Corrected: false, CreditLeft: false, Included: false, Carried: false, Queued: false, WrittenOff: true, Accepted: true, Open: true},
 	Included:   {Open: false},
 	Carried:    {Open: false, WrittenOff: true},
 	Queued:     {Sent: false, Held: true, Open: true, WrittenOff: true},
@@ -81,6 +84,8 @@ type Entry struct {
 	Quantity     int64
 	Reason       Reason
 	Record       id.Record // when a record holds the units
+	Event        id.UsageEvent
+	At           time.Time // business time
 }
 
 // Check reports what is wrong with the move itself.
@@ -135,6 +140,28 @@ func (b Balances) Apply(entries ...Entry) (Balances, error) {
 		}
 	}
 	return out, nil
+}
+
+// Plus returns the sum of two balances, for totals over periods.
+func (b Balances) Plus(o Balances) (Balances, error) {
+	out := maps.Clone(b)
+	if out == nil {
+		out = Balances{}
+	}
+	for p, q := range o {
+		s, err := add(out[p], q)
+		if err != nil {
+			return nil, err
+		}
+		out[p] = s
+	}
+	return out, nil
+}
+
+// Placed is what stands in a record or was written off: what the seal formula
+// subtracts.
+func (b Balances) Placed() int64 {
+	return b[Held] + b[Queued] + b[Sent] + b[Unsure] + b[Accepted] + b[WrittenOff]
 }
 
 // Net is what was measured, less what was corrected away.

@@ -4,12 +4,17 @@ package ledger
 // decimal places. One where the marketplace takes fractions.
 type Scale int64
 
-// Whole is the largest whole number of units in q.
+// Whole is the largest whole number of units not above q; below zero too, so
+// that what is left over is never negative.
 func (s Scale) Whole(q int64) int64 {
-	if s <= 1 || q <= 0 {
-		return max(q, 0)
+	if s <= 1 {
+		return q
 	}
-	return q - q%int64(s)
+	rest := q % int64(s)
+	if rest < 0 {
+		rest += int64(s)
+	}
+	return q - rest
 }
 
 // Position is one meter of one subscription in one counting period, up to the
@@ -62,5 +67,24 @@ func Settle(now Balances, out Sealed, mint func(from, to Place, q int64) Entry) 
 	move(Open, Included, out.Included-now[Included])
 	move(Open, Carried, out.Carried-now[Carried])
 	move(Open, Queued, out.Post)
+	return entries
+}
+
+// Finish leaves nothing open when no record can follow any more. What is billable
+// and in no record is written off; what is billed and no longer billable is
+// credit; and a correction takes back write-offs before it makes credit. net is
+// everything that was used in the period, included what of it is free.
+func Finish(now Balances, net, included int64, why Reason, mint func(from, to Place, q int64, why Reason) Entry) []Entry {
+	billed := now.Placed() - now[WrittenOff]
+	left := net - min(max(net, 0), max(included, 0)) - billed
+	out := Sealed{Included: min(max(net, 0), max(included, 0)), CreditLeft: max(-left, 0)}
+	var entries []Entry
+	if back := now[WrittenOff] - max(left, 0); back > 0 {
+		entries = append(entries, mint(WrittenOff, Open, back, TakenBack))
+	}
+	entries = append(entries, Settle(now, out, func(from, to Place, q int64) Entry { return mint(from, to, q, NoReason) })...)
+	if off := max(left, 0) - now[WrittenOff]; off > 0 {
+		entries = append(entries, mint(Open, WrittenOff, off, why))
+	}
 	return entries
 }

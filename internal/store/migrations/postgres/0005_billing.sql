@@ -15,7 +15,7 @@ CREATE TABLE usage_events (
     source_id    TEXT   NOT NULL,
     subscription TEXT   NOT NULL,
     meter        TEXT   NOT NULL,
-    period       BIGINT NOT NULL,            -- start of the counting period it was used in
+    period       TEXT   NOT NULL,            -- start of the counting period it was used in, RFC 3339
     hour         BIGINT NOT NULL,
     used_at      BIGINT NOT NULL,
     received_at  BIGINT NOT NULL,
@@ -32,7 +32,8 @@ CREATE TABLE usage_events (
 );
 -- a second correction of one target is a conflict
 CREATE UNIQUE INDEX usage_events_corrects_unique ON usage_events (corrects) WHERE corrects <> '';
-CREATE INDEX usage_events_count ON usage_events (subscription, meter, period, superseded, counted, quantity);
+CREATE INDEX usage_events_unique ON usage_events (subscription, meter, period, superseded, counted, quantity);
+CREATE INDEX usage_events_peak ON usage_events (subscription, meter, period, superseded, quantity);
 
 CREATE TABLE usage_quarantine (
     ident       BYTEA  NOT NULL,
@@ -74,7 +75,7 @@ CREATE TABLE billing_meters (
 CREATE TABLE billing_hours (
     subscription TEXT   NOT NULL,
     meter        TEXT   NOT NULL,
-    period       BIGINT NOT NULL,
+    period       TEXT   NOT NULL,
     hour         BIGINT NOT NULL,
     measured     BIGINT NOT NULL,            -- rises of the meter function by usage of this hour
     corrected    BIGINT NOT NULL,            -- its falls
@@ -88,7 +89,7 @@ CREATE TABLE ledger_entries (
     id           TEXT   NOT NULL,
     subscription TEXT   NOT NULL,
     meter        TEXT   NOT NULL,
-    period       BIGINT NOT NULL,
+    period       TEXT   NOT NULL,
     hour         BIGINT NOT NULL,
     from_place   TEXT   NOT NULL,
     to_place     TEXT   NOT NULL,
@@ -109,7 +110,7 @@ CREATE INDEX ledger_entries_story ON ledger_entries (subscription, meter, hour, 
 CREATE TABLE billing_balances (
     subscription TEXT   NOT NULL,
     meter        TEXT   NOT NULL,
-    period       BIGINT NOT NULL,
+    period       TEXT   NOT NULL,
     place        TEXT   NOT NULL,
     quantity     BIGINT NOT NULL,            -- the sum of the entries; can be rebuilt from them
     CONSTRAINT billing_balances_pk PRIMARY KEY (subscription, meter, period, place),
@@ -160,7 +161,7 @@ CREATE INDEX records_subscription ON records (subscription, hour);
 
 CREATE TABLE record_allocations (
     record   TEXT   NOT NULL,
-    period   BIGINT NOT NULL,
+    period   TEXT   NOT NULL,
     quantity BIGINT NOT NULL,                -- frozen
     placed   BIGINT NOT NULL,                -- what it stands for now
     CONSTRAINT record_allocations_pk PRIMARY KEY (record, period),
@@ -173,10 +174,8 @@ CREATE TABLE attempts (
     record      TEXT   NOT NULL,
     n           BIGINT NOT NULL,             -- 1, 2, … of its record
     call        TEXT   NOT NULL,             -- attempts of one call share it
-    marketplace TEXT   NOT NULL,
     begun_at    BIGINT NOT NULL,             -- business time
-    answer      TEXT   NOT NULL DEFAULT '',  -- '' while in flight
-    known_after BIGINT NOT NULL DEFAULT 0,   -- newest attempt of the record when the answer was stored
+    answer      TEXT   NOT NULL DEFAULT '',  -- '' until an answer is known
     quantity    BIGINT NOT NULL DEFAULT -1,  -- what the vendor holds, -1 when it did not say
     receipt     TEXT   NOT NULL DEFAULT '',  -- the vendor's id of the stored record
     detail      TEXT   NOT NULL DEFAULT '',  -- the vendor's word, or the operator and the reason
@@ -184,12 +183,11 @@ CREATE TABLE attempts (
     CONSTRAINT attempts_pk PRIMARY KEY (id),
     CONSTRAINT attempts_record_n_unique UNIQUE (record, n),
     CONSTRAINT attempts_record_fk FOREIGN KEY (record) REFERENCES records (id),
-    CONSTRAINT attempts_answer_check CHECK (answer IN ('', 'lost', 'abandoned', 'throttled', 'refused_call', 'unsure', 'accepted', 'duplicate',
+    CONSTRAINT attempts_answer_check CHECK (answer IN ('', 'unsure', 'not_sent', 'call_refused', 'throttled', 'refused_alone', 'accepted', 'duplicate',
         'unprocessed', 'not_subscribed', 'invalid', 'expired', 'suspended', 'failed', 'missing', 'released', 'ruled_accepted', 'ruled_unrecorded')),
     -- an answer has a time
     CONSTRAINT attempts_answered_check CHECK ((answer = '') = (answered_at = 0))
 );
-CREATE INDEX attempts_in_flight ON attempts (marketplace, answer);
 
 CREATE TABLE findings (
     id           TEXT   NOT NULL,
