@@ -1,30 +1,71 @@
 # One entry point per need, the same for people and CI. "make" prints this list.
-TOOL := go tool -modfile=tools.mod
+
+# Tools have requirements of their own (tools.mod) and are built on first use.
+# With the binaries in PATH, "make check TOOL=" uses those.
+TOOL ?= go tool -modfile=tools.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint generate generate-check heavy migrate
+.PHONY: help demo run test e2e heavy bench check lint vet imports generate generate-check migrate
 
 help: ## print this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-test: ## run every test on both engines; installs and starts what it needs
+demo: ## the whole story on this machine: marketplaces, buyers, bills; stays up
+	go run ./cmd/demo
+
+run: ## the server with the settings of the environment (api config shows them)
+	go run ./cmd/api serve
+
+test: ## every test on both engines with the race detector; installs and starts what it needs
 	./test.sh
 
-check: lint generate-check ## format, vet, lint, import table, generated files
-	go vet ./...
-	go test ./internal/app -run TestImport
+e2e: ## only the stories through the real app and the simulator
+	./test.sh ./internal/e2e/...
 
-lint: ## golangci-lint with the rules of .golangci.yaml
+# Bounded: the suites whose outcome depends on chance, again, and the demo over a
+# few seeds. Its JSON is kept in bin for whoever reads a failure.
+heavy: ## what CI runs beyond the tests: chance again and again, killed apps, equal bills
+	go test -count=3 -shuffle=on -timeout=10m ./internal/simulator ./internal/due
+ifneq ($(wildcard cmd/demo/main.go),)
+	go build -o bin/demo ./cmd/demo
+	for seed in $(or $(SEEDS),1 2 3); do $(call play,-seed $$seed); done
+	$(call play,-seed 4 -kill 10)
+endif
+
+play = echo "demo $(1)"; timeout 180 bin/demo -once -json $(1) >bin/demo.json 2>bin/demo.log || { tail -n 40 bin/demo.log; cat bin/demo.json; exit 1; }
+
+bench: ## every benchmark, about a second each
+	go test -run '^$$' -bench . -benchmem -timeout=10m ./...
+
+check: imports vet lint generate-check ## import table, vet, format and lint, generated files; changes no source by hand
+
+imports: ## the import table; a refusal says what to do instead
+	go test ./internal/app/imports_test.go
+
+vet: ## go vet
+	go vet ./...
+
+lint: ## golangci-lint with the rules, and the reasons, of .golangci.yaml
 	$(TOOL) golangci-lint run ./...
 
 generate: ## write the generated files again
 	$(TOOL) sqlc generate
+	$(if $(wildcard $(TEMPLATES)),$(TOOL) templ generate -path internal)
+	$(if $(wildcard $(OPENAPI)),$(TOOL) oapi-codegen -config $(OPENAPI) internal/httpapi/openapi.yaml)
 
-generate-check: generate ## fail when a generated file is not what its source says
-	git diff --exit-code -- internal/store/db
+TEMPLATES := internal/*/*.templ internal/*/*/*.templ
+OPENAPI := internal/httpapi/oapi-codegen.yaml
 
-heavy: ## the bounded heavy suites CI also runs
-	go test -count=3 -shuffle=on -timeout=10m ./internal/simulator ./internal/due
+# Compares before and after, so that it also holds in a tree with other changes.
+generate-check: ## fail when a generated file is not what its source says
+	@mkdir -p bin
+	@$(generated) >bin/generated.before
+	@$(MAKE) --no-print-directory generate
+	@$(generated) >bin/generated.after
+	@diff bin/generated.before bin/generated.after || \
+	  { echo "these were not what their sources say; they are now: commit them"; exit 1; }
+
+generated = grep -rlE --include='*.go' '^// Code generated (by|with) .*(sqlc|templ|oapi-codegen)' internal | LC_ALL=C sort | xargs sha256sum
 
 migrate: ## bring the database's schema to the newest version
 	go run ./cmd/api migrate
