@@ -1,0 +1,309 @@
+package subscription_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/subscription"
+)
+
+// The table of states at AWS Marketplace. The first row that fits a cell of the
+// product of all facts says its state and what the network should be; "-" fits
+// anything. Every cell must fit, every row must be needed.
+//
+//	granted   no · yes · future: entitled, but not started
+//	end       no · past · future: a confirmed end
+//	denied    no · old: before the grant · new: since the grant
+const stateTable = `
+closed end    revoked denied granted claimed ready paused live | state                access
+yes    -      -       -      -       -       -     -      -    | ended                revoked
+no     past   -       -      -       -       -     -      -    | ending               revoked
+no     -      yes     -      -       -       -     -      -    | ending               revoked
+no     -      no      new    -       -       no    -      -    | rejected             none
+no     -      no      new    -       -       yes   -      -    | ending               revoked
+no     -      no      -      no      no      -     -      -    | pending              none
+no     -      no      -      no      yes     -     -      -    | awaiting_marketplace none
+no     -      no      -      -       no      no    -      -    | awaiting_buyer       none
+no     -      no      -      future  -       -     -      -    | awaiting_marketplace none
+no     -      no      -      yes     -       -     yes    -    | suspended            suspended
+no     -      no      -      yes     yes     no    no     no   | provisioning         none
+no     -      no      -      yes     yes     no    no     yes  | provisioning         full
+no     -      no      -      yes     -       yes   no     -    | active               full
+`
+
+type cell map[string]string
+
+var dimensions = []struct {
+	name   string
+	values []string
+}{
+	{"closed", []string{"no", "yes"}},
+	{"end", []string{"no", "past", "future"}},
+	{"revoked", []string{"no", "yes"}},
+	{"denied", []string{"no", "old", "new"}},
+	{"granted", []string{"no", "yes", "future"}},
+	{"claimed", []string{"no", "yes"}},
+	{"ready", []string{"no", "yes"}},
+	{"paused", []string{"no", "yes"}},
+	{"live", []string{"no", "yes"}},
+}
+
+func (c cell) facts(now time.Time) subscription.Facts {
+	f := subscription.Facts{Marketplace: marketplace.AWS}
+	event := func(kind marketplace.EventKind, version, at time.Time) {
+		f = subscription.Apply(f, marketplace.Event{Kind: kind, At: at, Version: version, Reason: "CANCELLED"})
+	}
+	fact := func(name string, kind subscription.FactKind) {
+		if c[name] == "yes" {
+			f = subscription.Note(f, subscription.Fact{Kind: kind, At: now.Add(-time.Minute)})
+		}
+	}
+	switch c["granted"] {
+	case "yes":
+		event(marketplace.Entitled, now.Add(-time.Hour), now.Add(-time.Hour))
+	case "future":
+		event(marketplace.Entitled, now.Add(-time.Hour), now.Add(time.Hour))
+	}
+	switch c["denied"] {
+	case "old":
+		event(marketplace.Denied, now.Add(-2*time.Hour), now.Add(-2*time.Hour))
+	case "new":
+		event(marketplace.Denied, now.Add(-time.Minute), now.Add(-time.Minute))
+	}
+	switch c["end"] {
+	case "past":
+		event(marketplace.Ended, now.Add(-time.Minute), now.Add(-time.Minute))
+	case "future":
+		event(marketplace.Ended, now.Add(-time.Minute), now.Add(time.Hour))
+	}
+	if c["paused"] == "yes" {
+		event(marketplace.Suspended, now.Add(-time.Minute), now.Add(-time.Minute))
+	}
+	fact("claimed", subscription.FactClaimed)
+	fact("ready", subscription.FactReady)
+	fact("revoked", subscription.FactRevoked)
+	fact("closed", subscription.FactClosed)
+	fact("live", subscription.FactLive)
+	return f
+}
+
+func TestStateOfEveryCell(t *testing.T) {
+	t.Parallel()
+	lines := strings.Split(strings.TrimSpace(stateTable), "\n")
+	names := strings.Fields(strings.Split(lines[0], "|")[0])
+	used := make([]int, len(lines))
+	now := at(0)
+	var walk func(d int, c cell)
+	cells := 0
+	walk = func(d int, c cell) {
+		if d < len(dimensions) {
+			for _, v := range dimensions[d].values {
+				c[dimensions[d].name] = v
+				walk(d+1, c)
+			}
+			return
+		}
+		cells++
+		// Denied before a grant that never came is the newest word there is.
+		if c["denied"] == "old" && c["granted"] == "no" {
+			return
+		}
+		f := c.facts(now)
+		for i, line := range lines[1:] {
+			left, right, _ := strings.Cut(line, "|")
+			fits := true
+			for n, want := range strings.Fields(left) {
+				fits = fits && (want == "-" || want == c[names[n]])
+			}
+			if !fits {
+				continue
+			}
+			used[i+1]++
+			want := strings.Fields(right)
+			if got := string(subscription.StateOf(f, now)); got != want[0] {
+				t.Errorf("%v: state %s, the table says %s", c, got, want[0])
+			}
+			if got := string(subscription.AccessOf(f, now)); got != want[1] {
+				t.Errorf("%v: access %s, the table says %s", c, got, want[1])
+			}
+			return
+		}
+		t.Errorf("%v: no row of the table fits; state is %s", c, subscription.StateOf(f, now))
+	}
+	walk(0, cell{})
+	for i, n := range used[1:] {
+		if n == 0 {
+			t.Errorf("no cell fits row %q", lines[i+1])
+		}
+	}
+	t.Logf("%d cells", cells)
+}
+
+// What each event does in each state, when it is the newest word: "." leaves the
+// state. Nothing is refused: a message is genuine or it does not get here.
+const eventTable = `
+event            pending              awaiting_buyer awaiting_marketplace provisioning active    suspended ending       ended rejected
+purchase_seen    .                    .              .                    .            .         .         .            .     .
+claimed          awaiting_marketplace provisioning   .                    .            .         .         .            .     .
+entitled         awaiting_buyer       .              provisioning         .            .         .         active       .     provisioning
+denied           rejected             rejected       rejected             rejected     ending    ending    .            .     .
+change_requested .                    .              .                    .            .         .         .            .     .
+changed          .                    .              .                    .            .         .         .            .     .
+change_withdrawn .                    .              .                    .            .         .         .            .     .
+renewed          .                    .              .                    .            .         .         .            .     .
+suspended        .                    .              .                    suspended    suspended .         .            .     .
+resumed          .                    .              .                    .            .         active    .            .     .
+end_scheduled    .                    .              .                    .            .         .         .            .     .
+end_reverted     .                    .              .                    .            .         .         .            .     .
+ending           ending               ending         ending               ending       ending    ending    .            .     ending
+ended            ending               ending         ending               ending       ending    ending    .            .     ending
+account_changed  .                    .              .                    .            .         .         .            .     .
+account_deleted  .                    .              .                    .            .         .         .            .     .
+offer_changed    .                    .              .                    .            .         .         .            .     .
+observed         awaiting_buyer       .              provisioning         .            .         active    active       .     provisioning
+noted            .                    .              .                    .            .         .         .            .     .
+`
+
+func TestEveryEventInEveryState(t *testing.T) {
+	t.Parallel()
+	event := func(kind marketplace.EventKind) step {
+		return step{event: &marketplace.Event{Kind: kind, At: at(1), Version: at(1)}}
+	}
+	fact := func(kind subscription.FactKind) step { return step{fact: &subscription.Fact{Kind: kind, At: at(1)}} }
+	active := []step{event(marketplace.Entitled), fact(subscription.FactClaimed), fact(subscription.FactReady)}
+	start := map[subscription.State][]step{
+		subscription.StatePending:             nil,
+		subscription.StateAwaitingBuyer:       {event(marketplace.Entitled)},
+		subscription.StateAwaitingMarketplace: {fact(subscription.FactClaimed)},
+		subscription.StateProvisioning:        active[:2],
+		subscription.StateActive:              active,
+		subscription.StateSuspended:           append(active[:3:3], event(marketplace.Suspended)),
+		subscription.StateEnding:              append(active[:3:3], event(marketplace.Ended)),
+		subscription.StateEnded:               append(active[:3:3], fact(subscription.FactClosed)),
+		subscription.StateRejected:            {fact(subscription.FactClaimed), event(marketplace.Denied)},
+	}
+	lines := strings.Split(strings.TrimSpace(eventTable), "\n")
+	head := strings.Fields(lines[0])[1:]
+	if len(head) != len(subscription.States) || len(lines)-1 != len(marketplace.EventKinds) {
+		t.Fatalf("the table has %d states and %d events; there are %d and %d", len(head), len(lines)-1, len(subscription.States), len(marketplace.EventKinds))
+	}
+	now := at(10)
+	for i, kind := range marketplace.EventKinds {
+		row := strings.Fields(lines[i+1])
+		if row[0] != string(kind) {
+			t.Fatalf("row %d is %s, want %s", i+1, row[0], kind)
+		}
+		for j, want := range row[1:] {
+			t.Run(fmt.Sprintf("%s in %s", kind, head[j]), func(t *testing.T) {
+				state := subscription.State(head[j])
+				f := run(start[state])
+				if got := subscription.StateOf(f, now); got != state {
+					t.Fatalf("the cell begins in %s", got)
+				}
+				e := marketplace.Event{Kind: kind, At: at(2), Version: at(2)}
+				if kind == marketplace.Observed {
+					e.Observed = &marketplace.Observation{Entitled: true}
+				}
+				if want == "." {
+					want = head[j]
+				}
+				if got := subscription.StateOf(subscription.Apply(f, e), now); string(got) != want {
+					t.Errorf("becomes %s, the table says %s", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestWhatWasRevokedDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	f := run([]step{
+		{event: &marketplace.Event{Kind: marketplace.Ended, At: at(1), Version: at(1)}},
+		{fact: &subscription.Fact{Kind: subscription.FactRevoked, At: at(2)}},
+		{event: &marketplace.Event{Kind: marketplace.Entitled, At: at(3), Version: at(3)}},
+		{fact: &subscription.Fact{Kind: subscription.FactClaimed, At: at(3)}},
+		{fact: &subscription.Fact{Kind: subscription.FactLive, At: at(0)}},
+	})
+	if got := subscription.StateOf(f, at(5)); got != subscription.StateEnding {
+		t.Errorf("state %s after access was revoked and granted again", got)
+	}
+	for _, e := range subscription.Effects(subscription.Facts{Marketplace: marketplace.AWS}, f, at(5)) {
+		if e.Kind == subscription.DueProvision {
+			t.Error("a revoked network would be made again")
+		}
+	}
+}
+
+func TestASuccessorKeepsTheNetwork(t *testing.T) {
+	t.Parallel()
+	base := []step{
+		{event: &marketplace.Event{Kind: marketplace.Entitled, At: at(1), Version: at(1)}},
+		{fact: &subscription.Fact{Kind: subscription.FactClaimed, At: at(1)}},
+		{fact: &subscription.Fact{Kind: subscription.FactReady, At: at(1)}},
+		{event: &marketplace.Event{Kind: marketplace.Ended, At: at(2), Version: at(2), Reason: "RENEWED"}},
+		{event: &marketplace.Event{Kind: marketplace.Ending, At: at(3), Version: at(3)}}, // the old licence is deprovisioned
+	}
+	f := run(base)
+	if got := subscription.AccessOf(f, at(10)); got != subscription.AccessKeep {
+		t.Errorf("access %s while the successor is not known yet, want keep", got)
+	}
+	if got := subscription.AccessOf(f, at(10).Add(40*time.Hour)); got != subscription.AccessRevoked {
+		t.Errorf("access %s when no successor ever came, want revoked", got)
+	}
+	f = run(append(base, step{fact: &subscription.Fact{Kind: subscription.FactReplaced, At: at(2), By: "sub_next"}}))
+	if got := subscription.AccessOf(f, at(10).Add(40*time.Hour)); got != subscription.AccessKeep {
+		t.Errorf("access %s with a successor, want keep", got)
+	}
+	if got := f.EndsAt(); !got.Equal(at(2)) {
+		t.Errorf("ends at %s, want the successor's start", got)
+	}
+}
+
+func TestEffects(t *testing.T) {
+	t.Parallel()
+	now := at(10)
+	event := func(kind marketplace.EventKind) step {
+		return step{event: &marketplace.Event{Kind: kind, At: at(1), Version: at(1)}}
+	}
+	fact := func(kind subscription.FactKind, m int) step {
+		return step{fact: &subscription.Fact{Kind: kind, At: at(m)}}
+	}
+	entitled, claimed, live, ready := event(marketplace.Entitled), fact(subscription.FactClaimed, 2), fact(subscription.FactLive, 0), fact(subscription.FactReady, 5)
+	cases := map[string]struct {
+		before []step
+		next   step
+		want   string
+	}{
+		"claimed after entitled":       {[]step{live, entitled}, claimed, "provision@10"},
+		"entitled after claimed":       {[]step{live, claimed}, entitled, "provision@10"},
+		"observed: nothing happens":    {[]step{claimed}, entitled, ""},
+		"going live releases":          {[]step{claimed, entitled}, live, "provision@10"},
+		"going live at a later hour":   {[]step{claimed, entitled}, fact(subscription.FactLive, 60), "provision@60"},
+		"the same again does nothing":  {[]step{live, claimed, entitled}, claimed, ""},
+		"ready":                        {[]step{live, claimed, entitled}, ready, "collect@10 seal@10"},
+		"the end":                      {[]step{live, claimed, entitled, ready}, event(marketplace.Ended), "close@10"},
+		"an end of what was never set": {[]step{entitled}, event(marketplace.Ended), "close@10"},
+		"a second word of the end":     {[]step{live, claimed, entitled, ready, event(marketplace.Ended)}, event(marketplace.Ending), ""},
+		"suspended":                    {[]step{live, claimed, entitled, ready}, event(marketplace.Suspended), "provision@10"},
+		"blocked lifted": {[]step{live, {fact: &subscription.Fact{Kind: subscription.FactBlocked, At: at(1), Reason: "x"}}, claimed, entitled},
+			step{fact: &subscription.Fact{Kind: subscription.FactBlocked, At: at(3)}}, "provision@10"},
+		"an agreed end is asked about": {[]step{live, claimed, entitled},
+			step{event: &marketplace.Event{Kind: marketplace.Observed, At: at(3), Version: at(3), Observed: &marketplace.Observation{Entitled: true, EndsAt: at(90)}}}, "refresh@91"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			before := run(c.before)
+			after := run(append(append([]step(nil), c.before...), c.next))
+			var got []string
+			for _, e := range subscription.Effects(before, after, now) {
+				got = append(got, fmt.Sprintf("%s@%d", e.Kind, int(e.At.Sub(t0).Minutes())))
+			}
+			if s := strings.Join(got, " "); s != c.want {
+				t.Errorf("effects %q, want %q", s, c.want)
+			}
+		})
+	}
+}
