@@ -88,6 +88,54 @@ type Due struct {
 	Stopped    int64
 }
 
+type EmbeddedKey struct {
+	ID            string
+	Tailnet       string
+	Kind          string
+	SecretHash    []byte
+	Description   string
+	Scopes        string
+	Tags          string
+	Reusable      int64
+	Ephemeral     int64
+	Preauthorized int64
+	CreatedAt     int64
+	ExpiresAt     int64
+	RevokedAt     int64
+	UsedAt        int64
+}
+
+type EmbeddedNode struct {
+	ID         string
+	Tailnet    string
+	Hostname   string
+	LoginName  string
+	Tags       string
+	Ephemeral  int64
+	External   int64
+	Authorized int64
+	CreatedAt  int64
+	LeftAt     int64
+}
+
+type EmbeddedTailnet struct {
+	ID          string
+	DisplayName string
+	DnsName     string
+	CreatedAt   int64
+	Policy      string
+	Settings    string
+	Parent      int64
+}
+
+type EmbeddedUser struct {
+	Tailnet   string
+	ID        string
+	LoginName string
+	CreatedAt int64
+	LeftAt    int64
+}
+
 type Mail struct {
 	ID        string
 	Purpose   string
@@ -144,6 +192,40 @@ type SubscriptionEvent struct {
 	Version      int64
 	Changed      int64
 	Body         string
+}
+
+type Tailnet struct {
+	ID           string
+	Subscription string
+	Holder       string
+	Driver       string
+	DisplayName  string
+	Name         string
+	State        string
+	Step         string
+	StepSince    int64
+	WaitingFor   string
+	WhoActs      string
+	RemoteID     string
+	DnsName      string
+	Credential   []byte
+	SavedPolicy  string
+	KeyNumber    int64
+	KeyID        string
+	JoinKey      []byte
+	RevealedAt   int64
+	RevealedBy   string
+	RequestedAt  int64
+	ReadyAt      int64
+	SuspendedAt  int64
+	RevokedAt    int64
+	Version      int64
+}
+
+type TailnetUse struct {
+	Subscription string
+	Tailnet      string
+	SinceAt      int64
 }
 
 type Term struct {
