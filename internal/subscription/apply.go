@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -251,4 +252,26 @@ func lineOf(m marketplace.ID, e marketplace.Event, delivery id.Delivery, now tim
 		ID: id.NewEvent(), Marketplace: m, Agreement: e.Ref.Agreement, Kind: string(e.Kind), Delivery: delivery,
 		RecordedAt: now, HappenedAt: e.At, Version: e.Version, Body: body,
 	}, nil
+}
+
+// Rebuild merges a subscription's story anew. It must equal the stored facts:
+// the story is what happened, the row is only its sum.
+func Rebuild(m marketplace.ID, story []Line) (Facts, error) {
+	f := Facts{Marketplace: m}
+	for _, l := range story {
+		if strings.HasPrefix(l.Kind, factPrefix) {
+			var n Fact
+			if err := json.Unmarshal(l.Body, &n); err != nil {
+				return Facts{}, fmt.Errorf("read the fact %s: %w", l.ID, err)
+			}
+			f = Note(f, n)
+			continue
+		}
+		var e marketplace.Event
+		if err := json.Unmarshal(l.Body, &e); err != nil {
+			return Facts{}, fmt.Errorf("read the event %s: %w", l.ID, err)
+		}
+		f = Apply(f, e)
+	}
+	return f, nil
 }

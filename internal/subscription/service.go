@@ -98,6 +98,10 @@ func (s *Service) Record(ctx context.Context, sub id.Subscription, n Fact) error
 	return nil
 }
 
+// factPrefix tells lines of our own facts from the marketplace's events, which
+// may have equal names.
+const factPrefix = "fact:"
+
 // note merges a fact of ours into a locked subscription and stores what follows.
 func (s *Service) note(ctx context.Context, t Tx, sub *Subscription, n Fact, now time.Time) error {
 	before := sub.Facts
@@ -110,7 +114,7 @@ func (s *Service) note(ctx context.Context, t Tx, sub *Subscription, n Fact, now
 		return fmt.Errorf("write fact: %w", err)
 	}
 	if err := t.AddLine(ctx, Line{
-		ID: id.NewEvent(), Subscription: sub.ID, Marketplace: sub.Marketplace, Kind: string(n.Kind),
+		ID: id.NewEvent(), Subscription: sub.ID, Marketplace: sub.Marketplace, Kind: factPrefix + string(n.Kind),
 		RecordedAt: now, HappenedAt: n.At, Version: n.At, Changed: true, Body: body,
 	}); err != nil {
 		return err

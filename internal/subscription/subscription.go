@@ -102,7 +102,7 @@ type Line struct {
 	Subscription id.Subscription // empty while only the agreement is known
 	Marketplace  marketplace.ID
 	Agreement    string
-	Kind         string
+	Kind         string      // an event's kind, or "fact:" and a fact's
 	Delivery     id.Delivery // empty when we asked or decided ourselves
 	RecordedAt   time.Time
 	HappenedAt   time.Time
