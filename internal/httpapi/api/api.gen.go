@@ -15,24 +15,24 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
-// Defines values for OutboxItemsState.
+// Defines values for OutboxMailState.
 const (
-	OutboxItemsStateHeld    OutboxItemsState = "held"
-	OutboxItemsStateQueued  OutboxItemsState = "queued"
-	OutboxItemsStateRefused OutboxItemsState = "refused"
-	OutboxItemsStateSent    OutboxItemsState = "sent"
+	OutboxMailStateHeld    OutboxMailState = "held"
+	OutboxMailStateQueued  OutboxMailState = "queued"
+	OutboxMailStateRefused OutboxMailState = "refused"
+	OutboxMailStateSent    OutboxMailState = "sent"
 )
 
-// Valid indicates whether the value is a known member of the OutboxItemsState enum.
-func (e OutboxItemsState) Valid() bool {
+// Valid indicates whether the value is a known member of the OutboxMailState enum.
+func (e OutboxMailState) Valid() bool {
 	switch e {
-	case OutboxItemsStateHeld:
+	case OutboxMailStateHeld:
 		return true
-	case OutboxItemsStateQueued:
+	case OutboxMailStateQueued:
 		return true
-	case OutboxItemsStateRefused:
+	case OutboxMailStateRefused:
 		return true
-	case OutboxItemsStateSent:
+	case OutboxMailStateSent:
 		return true
 	default:
 		return false
@@ -255,21 +255,24 @@ type DeliveryCounts struct {
 	Received int64 `json:"received"`
 }
 
+// Finding defines model for Finding.
+type Finding struct {
+	Cause        string `json:"cause"`
+	Class        string `json:"class"`
+	Detail       string `json:"detail,omitempty,omitzero"`
+	Id           string `json:"id"`
+	Meter        string `json:"meter,omitempty,omitzero"`
+	OpenedAt     Time   `json:"opened_at"`
+	Owner        string `json:"owner"`
+	Quantity     string `json:"quantity,omitempty,omitzero"`
+	Record       string `json:"record,omitempty,omitzero"`
+	Subscription string `json:"subscription,omitempty,omitzero"`
+}
+
 // Findings defines model for Findings.
 type Findings struct {
-	Items []struct {
-		Cause        string `json:"cause"`
-		Class        string `json:"class"`
-		Detail       string `json:"detail,omitempty,omitzero"`
-		Id           string `json:"id"`
-		Meter        string `json:"meter,omitempty,omitzero"`
-		OpenedAt     Time   `json:"opened_at"`
-		Owner        string `json:"owner"`
-		Quantity     string `json:"quantity,omitempty,omitzero"`
-		Record       string `json:"record,omitempty,omitzero"`
-		Subscription string `json:"subscription,omitempty,omitzero"`
-	} `json:"items"`
-	Next string `json:"next,omitempty,omitzero"`
+	Items []Finding `json:"items"`
+	Next  string    `json:"next,omitempty,omitzero"`
 }
 
 // GoLive defines model for GoLive.
@@ -288,26 +291,29 @@ type OperatorLink struct {
 
 // Outbox defines model for Outbox.
 type Outbox struct {
-	Items []struct {
-		About string `json:"about,omitempty,omitzero"`
-		Id    string `json:"id"`
-
-		// Link the one thing to open
-		Link      string           `json:"link,omitempty,omitzero"`
-		Note      string           `json:"note,omitempty,omitzero"`
-		Purpose   string           `json:"purpose"`
-		QueuedAt  Time             `json:"queued_at"`
-		SettledAt Time             `json:"settled_at,omitempty,omitzero"`
-		State     OutboxItemsState `json:"state"`
-		Subject   string           `json:"subject"`
-		Text      string           `json:"text"`
-		To        string           `json:"to"`
-	} `json:"items"`
-	Next string `json:"next,omitempty,omitzero"`
+	Items []OutboxMail `json:"items"`
+	Next  string       `json:"next,omitempty,omitzero"`
 }
 
-// OutboxItemsState defines model for Outbox.Items.State.
-type OutboxItemsState string
+// OutboxMail defines model for OutboxMail.
+type OutboxMail struct {
+	About string `json:"about,omitempty,omitzero"`
+	Id    string `json:"id"`
+
+	// Link the one thing to open
+	Link      string          `json:"link,omitempty,omitzero"`
+	Note      string          `json:"note,omitempty,omitzero"`
+	Purpose   string          `json:"purpose"`
+	QueuedAt  Time            `json:"queued_at"`
+	SettledAt Time            `json:"settled_at,omitempty,omitzero"`
+	State     OutboxMailState `json:"state"`
+	Subject   string          `json:"subject"`
+	Text      string          `json:"text"`
+	To        string          `json:"to"`
+}
+
+// OutboxMailState defines model for OutboxMail.State.
+type OutboxMailState string
 
 // Problem defines model for Problem.
 type Problem struct {
@@ -339,34 +345,40 @@ type Quantity = string
 
 // QuarantinedDeliveries defines model for QuarantinedDeliveries.
 type QuarantinedDeliveries struct {
-	Items []struct {
-		Channel     string `json:"channel"`
-		Copies      int64  `json:"copies,omitempty,omitzero"`
-		Id          string `json:"id"`
-		Kind        string `json:"kind,omitempty,omitzero"`
-		Marketplace string `json:"marketplace"`
-		Reason      string `json:"reason"`
-		ReceivedAt  Time   `json:"received_at"`
-		Source      string `json:"source,omitempty,omitzero"`
-		VendorId    string `json:"vendor_id"`
-	} `json:"items"`
-	Next string `json:"next,omitempty,omitzero"`
+	Items []QuarantinedDelivery `json:"items"`
+	Next  string                `json:"next,omitempty,omitzero"`
+}
+
+// QuarantinedDelivery defines model for QuarantinedDelivery.
+type QuarantinedDelivery struct {
+	Channel     string `json:"channel"`
+	Copies      int64  `json:"copies,omitempty,omitzero"`
+	Id          string `json:"id"`
+	Kind        string `json:"kind,omitempty,omitzero"`
+	Marketplace string `json:"marketplace"`
+	Reason      string `json:"reason"`
+	ReceivedAt  Time   `json:"received_at"`
+	Source      string `json:"source,omitempty,omitzero"`
+	VendorId    string `json:"vendor_id"`
+}
+
+// QuarantinedEvent defines model for QuarantinedEvent.
+type QuarantinedEvent struct {
+	EventId    string `json:"event_id"`
+	Id         string `json:"id"`
+	Meter      string `json:"meter,omitempty,omitzero"`
+	Quantity   string `json:"quantity,omitempty,omitzero"`
+	Reason     string `json:"reason"`
+	ReceivedAt Time   `json:"received_at"`
+	Source     string `json:"source"`
+	Subject    string `json:"subject,omitempty,omitzero"`
+	UsedAt     Time   `json:"used_at,omitempty,omitzero"`
 }
 
 // QuarantinedUsage defines model for QuarantinedUsage.
 type QuarantinedUsage struct {
-	Items []struct {
-		EventId    string `json:"event_id"`
-		Id         string `json:"id"`
-		Meter      string `json:"meter,omitempty,omitzero"`
-		Quantity   string `json:"quantity,omitempty,omitzero"`
-		Reason     string `json:"reason"`
-		ReceivedAt Time   `json:"received_at"`
-		Source     string `json:"source"`
-		Subject    string `json:"subject,omitempty,omitzero"`
-		UsedAt     Time   `json:"used_at,omitempty,omitzero"`
-	} `json:"items"`
-	Next string `json:"next,omitempty,omitzero"`
+	Items []QuarantinedEvent `json:"items"`
+	Next  string             `json:"next,omitempty,omitzero"`
 }
 
 // Record defines model for Record.
@@ -408,34 +420,40 @@ type Records struct {
 
 // Story defines model for Story.
 type Story struct {
-	Items []struct {
-		Agreement string `json:"agreement,omitempty,omitzero"`
+	Items []StoryLine `json:"items"`
+}
 
-		// Changed the facts are others than before
-		Changed bool `json:"changed"`
+// StoryLine defines model for StoryLine.
+type StoryLine struct {
+	Agreement string `json:"agreement,omitempty,omitzero"`
 
-		// Delivery the message it came from; absent when we asked or decided ourselves
-		Delivery   string `json:"delivery,omitempty,omitzero"`
-		HappenedAt Time   `json:"happened_at,omitempty,omitzero"`
-		Id         string `json:"id"`
-		Kind       string `json:"kind"`
-		RecordedAt Time   `json:"recorded_at"`
-	} `json:"items"`
+	// Changed the facts are others than before
+	Changed bool `json:"changed"`
+
+	// Delivery the message it came from; absent when we asked or decided ourselves
+	Delivery   string `json:"delivery,omitempty,omitzero"`
+	HappenedAt Time   `json:"happened_at,omitempty,omitzero"`
+	Id         string `json:"id"`
+	Kind       string `json:"kind"`
+	RecordedAt Time   `json:"recorded_at"`
 }
 
 // Stuck defines model for Stuck.
 type Stuck struct {
-	Items []struct {
-		Attempts int    `json:"attempts"`
-		Class    string `json:"class"`
-		DueAt    Time   `json:"due_at"`
-		Error    string `json:"error"`
-		Kind     string `json:"kind"`
+	Items []StuckRow `json:"items"`
+}
 
-		// Stopped a person must act
-		Stopped bool   `json:"stopped"`
-		Subject string `json:"subject"`
-	} `json:"items"`
+// StuckRow defines model for StuckRow.
+type StuckRow struct {
+	Attempts int    `json:"attempts"`
+	Class    string `json:"class"`
+	DueAt    Time   `json:"due_at"`
+	Error    string `json:"error"`
+	Kind     string `json:"kind"`
+
+	// Stopped a person must act
+	Stopped bool   `json:"stopped"`
+	Subject string `json:"subject"`
 }
 
 // Subscription defines model for Subscription.

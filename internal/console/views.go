@@ -1,0 +1,255 @@
+package console
+
+import (
+	"strings"
+	"time"
+)
+
+// Site is what every page knows of the seller.
+type Site struct {
+	Seller  string // shown in the header
+	Support string // an e-mail address or an https address; empty: the listing's contact
+}
+
+func (s Site) seller() string {
+	if s.Seller == "" {
+		return "tailmarket"
+	}
+	return s.Seller
+}
+
+func (s Site) supportHref() string {
+	switch {
+	case strings.HasPrefix(s.Support, "https://"):
+		return s.Support
+	case strings.Contains(s.Support, "@"):
+		return "mailto:" + s.Support
+	}
+	return ""
+}
+
+// Claim is a buyer's visit.
+type Claim struct {
+	Site
+	Token       string
+	Product     string
+	Marketplace string // its name for people
+	State       string // of the subscription
+	Holder      string // masked address of who set it up; "" when nobody did
+	Purchase    string // path of the purchase when this visit is confirmed already
+	Error       string // about the form
+	Email       string // as typed, to correct it
+	InviteError string
+}
+
+// MailSent is shown after an address was given, or a colleague was invited.
+type MailSent struct {
+	Site
+	Token  string // to send again; empty after an invitation from the purchase page
+	State  string
+	Invite bool
+	Held   bool   // no mail server is set: the seller passes the mail on
+	Back   string // where to go on
+}
+
+// Confirm is the page behind a mailed link.
+type Confirm struct {
+	Site
+	Token string
+}
+
+// StepState is how far one step is.
+type StepState string
+
+const (
+	StepDone    StepState = "done"
+	StepCurrent StepState = "current"
+	StepTodo    StepState = "todo"
+)
+
+func (s StepState) words() string {
+	switch s {
+	case StepDone:
+		return "done"
+	case StepCurrent:
+		return "now"
+	}
+	return "to do"
+}
+
+// Step is one line of the way to a working network.
+type Step struct {
+	Label string
+	State StepState
+}
+
+// Person is a colleague who asks to be let in.
+type Person struct{ Claim, Address string }
+
+// Purchase is the page of one purchase.
+type Purchase struct {
+	Site
+	ID          string
+	State       string
+	Product     string
+	Marketplace string
+	Account     string
+	Steps       []Step
+	Reason      string
+	Waiting     string
+	Act         string // buyer, marketplace, us, nobody
+	Usually     string
+	MayLeave    bool
+	EndsAt      time.Time
+	Name        string
+	NameChosen  bool
+	NameTyped   string // what was refused
+	NameError   string
+	NoTraffic   bool // the embedded driver's tailnets carry none
+	CanReveal   bool
+	Revealed    bool
+	Asking      []Person // who may be let in by this session
+}
+
+func (p Purchase) path(rest string) string { return "/purchases/" + p.ID + rest }
+
+// alive reports that the purchase can still be named and shared.
+func (p Purchase) alive() bool {
+	switch p.State {
+	case "ending", "ended", "rejected":
+		return false
+	}
+	return true
+}
+
+// poll is how often the page looks again, in seconds.
+func (p Purchase) poll() int {
+	switch p.State {
+	case "pending", "awaiting_buyer", "awaiting_marketplace", "provisioning":
+		return 5
+	case "active", "suspended", "ending":
+		return 60
+	}
+	return 0
+}
+
+func (p Purchase) headline() string {
+	switch p.State {
+	case "pending", "awaiting_marketplace":
+		return "Waiting for " + p.Marketplace
+	case "awaiting_buyer":
+		return "Confirm your e-mail address"
+	case "provisioning":
+		if p.Reason != "" {
+			return "Your network is held back"
+		}
+		return "Setting up your network"
+	case "active":
+		return "Your network is ready"
+	case "suspended":
+		return "Your purchase is suspended"
+	case "ending":
+		return "Your purchase is ending"
+	case "ended":
+		return "Your purchase has ended"
+	case "rejected":
+		return p.Marketplace + " refused this purchase"
+	}
+	return "Your purchase"
+}
+
+func (p Purchase) actor() string {
+	switch p.Act {
+	case "buyer":
+		return "You"
+	case "marketplace":
+		return p.Marketplace
+	case "us":
+		return "We. There is nothing for you to do."
+	}
+	return "Nobody. All is done."
+}
+
+// tone colours the state: good, busy, attention, over.
+func tone(state string) string {
+	switch state {
+	case "active":
+		return "good"
+	case "ended", "ending":
+		return "over"
+	case "suspended", "rejected":
+		return "attention"
+	}
+	return "busy"
+}
+
+func stateWords(state string) string { return strings.ReplaceAll(state, "_", " ") }
+
+// Invite asks for a colleague's address.
+type Invite struct {
+	Site
+	Purchase string // id
+	State    string
+	Email    string
+	Error    string
+}
+
+// Name changes a network's name.
+type Name struct {
+	Site
+	Purchase string // id
+	State    string
+	Typed    string
+	Error    string
+}
+
+// JoinKey is the one answer that shows the key.
+type JoinKey struct {
+	Site
+	Purchase  string // id
+	State     string
+	Key       string
+	Command   string // the exact command to run
+	ExpiresAt time.Time
+	NoTraffic bool
+}
+
+// Notice is a page that says what is wrong and what to do.
+type Notice struct {
+	Site
+	Status    int
+	Title     string
+	Text      string
+	Todo      []string // steps, in order
+	LinkText  string   // one way on
+	LinkHref  string
+	RequestID string
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2 Jan 2006 15:04 UTC")
+}
+
+func machine(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// sentence makes a reason a sentence of its own.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	s = strings.ToUpper(s[:1]) + s[1:]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}
+
+func usually(s string) string {
+	if strings.HasPrefix(s, "until ") || strings.Contains(s, ";") {
+		return s
+	}
+	return "usually " + s
+}
