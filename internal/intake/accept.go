@@ -57,7 +57,6 @@ func (s *Service) unverified(ctx context.Context, d marketplace.Delivery, cause 
 	switch fault.ClassOf(cause) {
 	case fault.Forged:
 		s.observer.DeliveryForged(d.Marketplace, d.Channel)
-		s.log.WarnContext(ctx, "delivery forged", "marketplace", string(d.Marketplace), "channel", string(d.Channel))
 		return fmt.Errorf("verify a %s delivery: %w", d.Marketplace, cause)
 	case fault.Unreadable, fault.Denied:
 		// It came through our own queue or with our key, and is not for us or not

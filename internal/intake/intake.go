@@ -83,7 +83,7 @@ type Store interface {
 
 // Observer hears of what is not kept.
 type Observer interface {
-	// DeliveryForged: a delivery failed its authenticity check.
+	// DeliveryForged: a delivery failed its authenticity check; count and log it.
 	DeliveryForged(m marketplace.ID, c marketplace.Channel)
 }
 

@@ -420,6 +420,40 @@ func TestARenewalWithANewLicenceKeepsTheNetwork(t *testing.T) {
 	}
 }
 
+// The message that names the previous agreement was lost for good; the API tells
+// only that the old one was renewed and that there is a new one.
+func TestARenewalFoundByTheSweepAlone(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		goLive(t, w)
+		w.accept(message{ID: "m1", Events: []marketplace.Event{event(marketplace.Entitled, 0)}})
+		got, err := w.confirm(w.arrive(), "jane@example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.subs.Record(t.Context(), got.Subscription, subscription.Fact{Kind: subscription.FactReady}); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(2 * time.Hour)
+		next, old := event(marketplace.Observed, 62), event(marketplace.Observed, 61)
+		next.Ref.Purchase, next.Ref.Agreement, next.Observed = license+"-2", "agmt-2", &marketplace.Observation{Entitled: true, StartsAt: t0.Add(time.Hour)}
+		old.Reason, old.Observed = "RENEWED", &marketplace.Observation{Ended: true, EndsAt: t0.Add(time.Hour)}
+		for range 2 { // whichever the marketplace lists first, the second sweep has both
+			w.aws.set(license, old)
+			w.aws.set(license+"-2", next)
+			if _, err := w.in.Sweep(t.Context(), marketplace.AWS); err != nil {
+				t.Fatal(err)
+			}
+		}
+		first, second := w.sub(license), w.sub(license+"-2")
+		if second.TailnetOf != first.ID || second.Lineage != first.ID || second.State(w.clock()) != subscription.StateProvisioning {
+			t.Errorf("successor %+v", second)
+		}
+		if first.Access(w.clock()) != subscription.AccessKeep {
+			t.Errorf("access of the old purchase: %s", first.Access(w.clock()))
+		}
+	})
+}
+
 func TestSecretsAreInNeitherLogNorDatabase(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		goLive(t, w)

@@ -181,6 +181,9 @@ func (f *Facts) observe(version, at time.Time, e marketplace.Event) {
 		f.grant(version, start)
 		f.agree(Date{Version: version, At: o.EndsAt})
 	}
+	if slices.Contains(rulesOf(f.Marketplace).NeverEnds, e.Reason) {
+		f.Renewed = later(f.Renewed, version) // its licence may be over, the purchase goes on under another
+	}
 	f.pause(Switch{Version: version, On: o.Suspended && !o.Ended, At: at})
 	s := Seen{Version: version, Entitled: o.Entitled && !o.Ended, Ended: o.Ended, EndsAt: o.EndsAt, Reason: e.Reason}
 	if o.Ended && s.EndsAt.IsZero() {

@@ -3,6 +3,8 @@ package subscription
 import (
 	"context"
 	"time"
+
+	"github.com/tailmarket/tailmarket/internal/id"
 )
 
 // link connects a subscription with what it said it continues. The successor
@@ -10,21 +12,12 @@ import (
 // takes over the predecessor's, with name and claim: a renewal is no new start
 // for the buyer. Nothing metered crosses.
 func (s *Service) link(ctx context.Context, t Tx, sub *Subscription, now time.Time) error {
-	if sub.Replaces == "" || sub.Predecessor != "" {
+	if sub.Predecessor != "" {
 		return nil
 	}
-	prev, err := t.SubscriptionByAgreement(ctx, sub.Marketplace, sub.Replaces)
-	if err == nil && prev == "" {
-		prev, err = t.SubscriptionByPurchase(ctx, sub.Marketplace, sub.Replaces)
-	}
-	switch {
-	case err != nil:
-		return err
-	case prev == sub.ID:
-		return nil // renewed under the same licence: new terms, nothing to take over
-	case prev == "":
-		// linkSuccessors comes back when the agreement gets known.
-		return t.Mark(ctx, DueRefresh, string(sub.Marketplace)+"|agreement|"+sub.Replaces, now)
+	prev, err := s.predecessor(ctx, t, sub, now)
+	if err != nil || prev == "" || prev == sub.ID {
+		return err // renewed under the same licence is new terms: nothing to take over
 	}
 	p, err := t.LockSubscription(ctx, prev)
 	if err != nil || p.Lineage == sub.ID || p.Customer != sub.Customer {
@@ -42,6 +35,42 @@ func (s *Service) link(ctx context.Context, t Tx, sub *Subscription, now time.Ti
 	}
 	sub.TailnetOf, sub.TailnetName, sub.NameChosen = p.TailnetOf, p.TailnetName, p.NameChosen
 	return s.note(ctx, t, sub, Fact{Kind: FactClaimed, At: p.Facts.ClaimedAt}, now)
+}
+
+// predecessor is what a subscription continues: what the vendor named, else the
+// one purchase of this customer and product that was said to go on and whose
+// successor is not known. Two candidates are none.
+func (s *Service) predecessor(ctx context.Context, t Tx, sub *Subscription, now time.Time) (id.Subscription, error) {
+	if sub.Replaces != "" {
+		prev, err := t.SubscriptionByAgreement(ctx, sub.Marketplace, sub.Replaces)
+		if err == nil && prev == "" {
+			prev, err = t.SubscriptionByPurchase(ctx, sub.Marketplace, sub.Replaces)
+		}
+		if err == nil && prev == "" {
+			// linkSuccessors comes back when the agreement gets known.
+			err = t.Mark(ctx, DueRefresh, string(sub.Marketplace)+"|agreement|"+sub.Replaces, now)
+		}
+		return prev, err
+	}
+	if sub.Facts.Granted.IsZero() || !sub.Facts.ReadyAt.IsZero() {
+		return "", nil
+	}
+	others, err := t.SubscriptionsWhere(ctx, Filter{Marketplace: sub.Marketplace, Product: sub.Product, Customer: sub.Customer, Limit: 500})
+	if err != nil {
+		return "", err
+	}
+	prev := id.Subscription("")
+	for _, o := range others {
+		if o.ID == sub.ID || o.EndsAt().IsZero() || !AwaitsSuccessor(o.Facts, now) {
+			continue
+		}
+		if prev != "" {
+			s.log.WarnContext(ctx, "two purchases may be continued", "subscription", string(sub.ID))
+			return "", nil
+		}
+		prev = o.ID
+	}
+	return prev, nil
 }
 
 // linkSuccessors links those who waited for this agreement to be known.

@@ -55,6 +55,9 @@ func mergeTerms(a, b Terms) Terms {
 	}
 	a.StatedAt = earlier(a.StatedAt, b.StatedAt)
 	a.From = earlier(a.From, b.From)
+	if a.To.IsZero() {
+		a.To = b.To // licence events do not date the agreement
+	}
 	return a
 }
 
