@@ -84,7 +84,7 @@ func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now
 		once.Transport = handover{http.DefaultTransport}
 	}
 	options := []func(*config.LoadOptions) error{
-		config.WithRegion(c.Region), config.WithHTTPClient(&once),
+		config.WithRegion(c.Region),
 		config.WithRetryer(func() awssdk.Retryer { return awssdk.NopRetryer{} }), // one call is one recorded attempt
 	}
 	if c.AccessKeyID != "" {
@@ -97,6 +97,8 @@ func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now
 	if err != nil {
 		return nil, fmt.Errorf("aws settings: %w", err)
 	}
+	// Set afterwards: with AWS_CA_BUNDLE in the environment the loader refuses any client but its own.
+	sdk.HTTPClient = &once
 	return &Adapter{
 		c: c, log: log.With("marketplace", string(marketplace.AWS)), now: now, wait: longPoll(hc.Timeout),
 		metering:    marketplacemetering.NewFromConfig(sdk),

@@ -289,7 +289,9 @@ func (a *Adapter) complete(ev *marketplace.Event, proposer party, code, productI
 	switch {
 	case ev.Ref.Agreement == "":
 		return lacks("agreement.id")
-	case ev.Ref.Account == "" && ev.Kind != marketplace.Noted:
+	case ev.Ref.Account == "" && ev.Ref.Purchase != "":
+		// Of agreement events only the agreement's id is certain (captured 2026-08-20): an
+		// end must not wait in quarantine for want of an account.
 		return lacks("acceptor.accountId")
 	case ev.Ref.Account != "" && !accountID.MatchString(ev.Ref.Account):
 		return unknown("acceptor account", ev.Ref.Account)

@@ -1,0 +1,113 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/catalog"
+	"github.com/tailmarket/tailmarket/internal/due"
+	"github.com/tailmarket/tailmarket/internal/intake"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/marketplace/aws"
+	"github.com/tailmarket/tailmarket/internal/subscription"
+)
+
+// Selling is the way in: the marketplaces that are set up, the door for their
+// messages, and the subscriptions they become.
+type Selling struct {
+	Catalog       *catalog.Catalog
+	Subscriptions *subscription.Service
+	Intake        *intake.Service
+	Adapters      map[marketplace.ID]marketplace.Adapter
+
+	base   *Base
+	forged atomic.Int64
+}
+
+// OpenSelling builds the way in from the settings.
+func (b *Base) OpenSelling(ctx context.Context) (*Selling, error) {
+	s := &Selling{base: b, Catalog: catalog.Default(), Adapters: map[marketplace.ID]marketplace.Adapter{}}
+	if b.Config.Catalog != "" {
+		var err error
+		if s.Catalog, err = catalog.Load(b.Config.Catalog); err != nil {
+			return nil, err
+		}
+	}
+	if b.Config.AWS.Enabled() {
+		a, err := b.awsConfig(s.Catalog).Open(ctx, b.HTTP, b.Log, b.Clock.Now)
+		if err != nil {
+			return nil, err
+		}
+		s.Adapters[marketplace.AWS] = a
+	}
+	s.Subscriptions = subscription.New(b.Store, *s.Catalog, b.Clock.Now, b.Log)
+	s.Intake = intake.New(b.Store, s.Subscriptions, s.Adapters, s, b.Clock.Now, b.Log)
+	return s, nil
+}
+
+func (b *Base) awsConfig(c *catalog.Catalog) aws.Config {
+	set := b.Config.AWS
+	out := aws.Config{
+		Region: set.Region, SellerAccount: set.SellerAccount, Endpoint: set.Endpoint, QueueURL: set.QueueURL,
+		EventKeyHeader: set.EventKeyHeader, EventKey: set.EventKey.Reveal(), AccessKeyID: set.AccessKeyID, SecretAccessKey: set.SecretAccessKey.Reveal(),
+	}
+	for _, p := range c.Products {
+		if p.AWS == nil {
+			continue
+		}
+		l := aws.Listing{Product: p.ID, ProductCode: p.AWS.ProductCode, ProductID: p.AWS.ProductID}
+		for _, m := range p.Meters {
+			l.Dimensions = append(l.Dimensions, m.Dimensions[string(marketplace.AWS)])
+		}
+		out.Listings = append(out.Listings, l)
+	}
+	return out
+}
+
+// DeliveryForged counts what failed its check; nothing else of it is kept.
+func (s *Selling) DeliveryForged(m marketplace.ID, c marketplace.Channel) {
+	s.forged.Add(1)
+	s.base.Log.Warn("delivery forged", slog.String("marketplace", string(m)), slog.String("channel", string(c)))
+}
+
+// Forged is how many deliveries failed their check since the start.
+func (s *Selling) Forged() int64 { return s.forged.Load() }
+
+// Work is what this part does for due rows.
+func (s *Selling) Work() map[due.Kind]due.Work {
+	return map[due.Kind]due.Work{
+		due.Refresh: s.Intake.Refresh,
+		due.Sweep: func(ctx context.Context, subject string) (time.Time, error) {
+			return s.Intake.Sweep(ctx, marketplace.ID(subject))
+		},
+	}
+}
+
+// Start marks the sweeps, which then keep themselves going.
+func (s *Selling) Start(ctx context.Context) error {
+	for m := range s.Adapters {
+		if err := s.base.Store.MarkDue(ctx, due.Sweep, string(m), s.base.Clock.Now()); err != nil {
+			return fmt.Errorf("start the sweep of %s: %w", m, err)
+		}
+	}
+	return nil
+}
+
+// Listen pulls deliveries of every marketplace that has a queue until ctx ends.
+// A source that fails is asked again; nothing is acknowledged before it is kept.
+func (s *Selling) Listen(ctx context.Context, m marketplace.ID) error {
+	l, ok := s.Adapters[m].(marketplace.Listener)
+	if !ok {
+		return nil
+	}
+	for ctx.Err() == nil {
+		if err := l.Listen(ctx, s.Intake.Accept); err != nil && ctx.Err() == nil {
+			s.base.Log.Warn("queue could not be read", "marketplace", string(m), "error", err)
+			rest(ctx, s.base.Config.Metering.BackoffBase)
+		}
+	}
+	return nil
+}
