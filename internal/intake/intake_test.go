@@ -380,8 +380,10 @@ func TestARenewalWithANewLicenceKeepsTheNetwork(t *testing.T) {
 	renewed.Reason = "RENEWED"
 	deprovisioned := event(marketplace.Ending, 31)
 	messages := []message{
-		{ID: "created", Events: []marketplace.Event{created}}, {ID: "ended", Events: []marketplace.Event{renewed}},
-		{ID: "deprovisioned", Events: []marketplace.Event{deprovisioned}}, {ID: "licence", Events: []marketplace.Event{next}},
+		{ID: "created", Events: []marketplace.Event{created}},
+		{ID: "ended", Events: []marketplace.Event{renewed}},
+		{ID: "deprovisioned", Events: []marketplace.Event{deprovisioned}},
+		{ID: "licence", Events: []marketplace.Event{next}},
 	}
 	for name, order := range map[string][]int{"in order": {0, 1, 2, 3}, "reversed": {3, 2, 1, 0}, "the link last": {3, 1, 2, 0}} {
 		t.Run(name, func(t *testing.T) {

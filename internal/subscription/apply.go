@@ -225,7 +225,7 @@ func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, agreement 
 	if err != nil {
 		return false, err
 	}
-	any := false
+	changedAny := false
 	for _, line := range lines {
 		var e marketplace.Event
 		if err := json.Unmarshal(line.Body, &e); err != nil {
@@ -238,9 +238,9 @@ func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, agreement 
 		if err := t.AdoptLine(ctx, line.ID, sub.ID, changed); err != nil {
 			return false, err
 		}
-		any = any || changed
+		changedAny = changedAny || changed
 	}
-	return any, s.linkSuccessors(ctx, t, sub, agreement, now)
+	return changedAny, s.linkSuccessors(ctx, t, sub, agreement, now)
 }
 
 func lineOf(m marketplace.ID, e marketplace.Event, delivery id.Delivery, now time.Time) (Line, error) {

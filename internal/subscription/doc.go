@@ -20,6 +20,15 @@
 //	never ends      Ended with RENEWED or REPLACED; a cancellation request; an agreed end that is only near
 //	ended           access revoked and nothing queued (closed_at), whatever comes later
 //
+// A renewal or replacement under a new licence is a new subscription of the same
+// lineage. It takes over the predecessor's claim, name and tailnet (TailnetOf);
+// the predecessor ends where it begins and its access is kept, not revoked.
+//
+// A claim is one visit. The first person who confirms an e-mail address holds the
+// purchase; the same person again and whom the holder invites are admitted. The
+// confirmed address is what provisioning waits for; the name is not: a network is
+// made under a suggested name and can be renamed while it lives.
+//
 // It leaves to intake what a message is, to provisioning how access is made, to
 // billing what is charged.
 //

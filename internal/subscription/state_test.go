@@ -17,6 +17,8 @@ import (
 //	granted   no · yes · future: entitled, but not started
 //	end       no · past · future: a confirmed end
 //	denied    no · old: before the grant · new: since the grant
+//
+//nolint:dupword // a table repeats its words
 const stateTable = `
 closed end    revoked denied granted claimed ready paused live | state                access
 yes    -      -       -      -       -       -     -      -    | ended                revoked
@@ -144,6 +146,8 @@ func TestStateOfEveryCell(t *testing.T) {
 
 // What each event does in each state, when it is the newest word: "." leaves the
 // state. Nothing is refused: a message is genuine or it does not get here.
+//
+//nolint:dupword // a table repeats its words
 const eventTable = `
 event            pending              awaiting_buyer awaiting_marketplace provisioning active    suspended ending       ended rejected
 purchase_seen    .                    .              .                    .            .         .         .            .     .
@@ -288,10 +292,16 @@ func TestEffects(t *testing.T) {
 		"an end of what was never set": {[]step{entitled}, event(marketplace.Ended), "close@10"},
 		"a second word of the end":     {[]step{live, claimed, entitled, ready, event(marketplace.Ended)}, event(marketplace.Ending), ""},
 		"suspended":                    {[]step{live, claimed, entitled, ready}, event(marketplace.Suspended), "provision@10"},
-		"blocked lifted": {[]step{live, {fact: &subscription.Fact{Kind: subscription.FactBlocked, At: at(1), Reason: "x"}}, claimed, entitled},
-			step{fact: &subscription.Fact{Kind: subscription.FactBlocked, At: at(3)}}, "provision@10"},
-		"an agreed end is asked about": {[]step{live, claimed, entitled},
-			step{event: &marketplace.Event{Kind: marketplace.Observed, At: at(3), Version: at(3), Observed: &marketplace.Observation{Entitled: true, EndsAt: at(90)}}}, "refresh@91"},
+		"blocked lifted": {
+			[]step{live, {fact: &subscription.Fact{Kind: subscription.FactBlocked, At: at(1), Reason: "x"}}, claimed, entitled},
+			step{fact: &subscription.Fact{Kind: subscription.FactBlocked, At: at(3)}},
+			"provision@10",
+		},
+		"an agreed end is asked about": {
+			[]step{live, claimed, entitled},
+			step{event: &marketplace.Event{Kind: marketplace.Observed, At: at(3), Version: at(3), Observed: &marketplace.Observation{Entitled: true, EndsAt: at(90)}}},
+			"refresh@91",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
