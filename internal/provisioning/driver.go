@@ -78,6 +78,9 @@ type Access struct {
 type Policy struct {
 	Text string // JSON with comments, as written
 	ETag string
+	// TagOwners is that section of Text, read by the driver: tagged devices and
+	// credentials refer to it, so it stays when all else is taken away.
+	TagOwners map[string][]string
 }
 
 // Settings are the switches of a tailnet that we set.
