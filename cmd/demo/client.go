@@ -1,0 +1,136 @@
+//go:build demo
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// usageEvent is a CloudEvent as the vendor's product sends it.
+type usageEvent struct {
+	SpecVersion string `json:"specversion"`
+	ID          string `json:"id"`
+	Source      string `json:"source"`
+	Type        string `json:"type"`
+	Subject     string `json:"subject"`
+	Time        string `json:"time"`
+	Data        struct {
+		Meter    string    `json:"meter"`
+		Quantity string    `json:"quantity"`
+		Of       string    `json:"of,omitempty"`
+		Corrects *eventRef `json:"corrects,omitempty"`
+	} `json:"data"`
+}
+
+type eventRef struct {
+	Source string `json:"source"`
+	ID     string `json:"id"`
+}
+
+// appClient speaks to the app as anybody else would. The app may be killed at
+// any time, so every call is tried again until it answers, bounded in wall time;
+// all calls are safe to repeat.
+type appClient struct {
+	app, embedded string
+	key           string // the operator's
+	http          *http.Client
+	activity      func()       // tells the clock that there may be new work
+	alive         func() error // why trying again is in vain, or nil
+}
+
+const patience = 60 * time.Second
+
+// call sends body and decodes the answer into out, both optional. Another status
+// than 2xx is an error; 5xx and broken connections are tried again.
+func (c *appClient) call(ctx context.Context, method, u, contentType string, body, out any) error {
+	var raw []byte
+	if body != nil {
+		var err error
+		if raw, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		status, answer, err := c.once(ctx, method, u, contentType, raw)
+		c.activity()
+		switch {
+		case err == nil && status/100 == 2:
+			if out == nil {
+				return nil
+			}
+			return json.Unmarshal(answer, out)
+		case err == nil && status < 500 && status != http.StatusTooManyRequests:
+			return fmt.Errorf("%s %s answered %d: %.300s", method, u, status, answer)
+		}
+		if dead := c.alive(); dead != nil {
+			return dead
+		}
+		if perr := pause(ctx, wait); perr != nil {
+			return fmt.Errorf("%s %s: status %d %.300s: %w", method, u, status, answer, errors.Join(perr, err))
+		}
+	}
+}
+
+func (c *appClient) once(ctx context.Context, method, u, contentType string, raw []byte) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(raw))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	if raw != nil {
+		req.Header.Set("Content-Type", contentType)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
+	return res.StatusCode, answer, err
+}
+
+const jsonType = "application/json"
+
+func (c *appClient) get(ctx context.Context, path string, out any) error {
+	return c.call(ctx, http.MethodGet, c.app+path, "", nil, out)
+}
+
+// usage posts events and requires one outcome for all of them. After a repeat of
+// the call itself (the answer was lost) events may be duplicates of their own.
+func (c *appClient) usage(ctx context.Context, batch []usageEvent, want string) error {
+	var answer struct {
+		Results []struct {
+			ID      string `json:"id"`
+			Outcome string `json:"outcome"`
+			Detail  string `json:"detail"`
+		} `json:"results"`
+	}
+	if err := c.call(ctx, http.MethodPost, c.app+"/v1/usage", "application/cloudevents-batch+json", batch, &answer); err != nil {
+		return err
+	}
+	if len(answer.Results) != len(batch) {
+		return fmt.Errorf("%d usage events got %d results", len(batch), len(answer.Results))
+	}
+	for _, r := range answer.Results {
+		if r.Outcome != want && (want != "accepted" || r.Outcome != "duplicate") {
+			return fmt.Errorf("usage event %s was %s (%s), want %s", r.ID, r.Outcome, r.Detail, want)
+		}
+	}
+	return nil
+}
+
+func (c *appClient) simURL(kind, tailnet, id string) string {
+	return c.embedded + "/sim/" + kind + "/" + url.PathEscape(tailnet) + "/" + url.PathEscape(id)
+}

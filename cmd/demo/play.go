@@ -1,0 +1,387 @@
+//go:build demo
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/simulator"
+)
+
+// play drives the marketplace, the buyers' tailnets and the vendor's product
+// through the script.
+type play struct {
+	ctx    context.Context // of the whole run
+	sim    *simulator.Simulator
+	app    *appClient
+	log    *slog.Logger
+	r      *rand.Rand
+	agenda agenda
+	stop   time.Time // when usage stops
+	tick   func(now time.Time)
+
+	buyers []*buyer
+	met    met
+}
+
+// met counts what the script itself caused.
+type met struct{ Cancellations, Late, Corrections, Repeats, Conflicts, Changes int }
+
+// buyer is one purchase and what its tailnet is used for.
+type buyer struct {
+	n       int
+	license string
+	r       *rand.Rand
+
+	sub, tailnet string // known once the app has made the tailnet
+	since        time.Time
+	cancelAt     time.Time // zero: stays
+	left         bool
+	nodes        int
+	events       int
+	sent         []request
+	late         []request
+	use          usage
+}
+
+// request is one usage event of the vendor's product.
+type request struct {
+	id     string
+	usedAt time.Time
+	tenths int64
+	fixed  bool // was corrected, or is a correction
+}
+
+// schedule puts the purchases and each buyer's fate on the agenda.
+func (p *play) schedule(buyers int) {
+	start := p.sim.Now()
+	for i := range buyers {
+		b := &buyer{n: i, r: rand.New(rand.NewPCG(p.r.Uint64(), uint64(i)))} //nolint:gosec // a script, repeatable by seed
+		b.use.requests = map[string]int64{}
+		p.buyers = append(p.buyers, b)
+		at := start.Add(time.Duration(i*25+pick(b.r, 5, 25)) * time.Minute)
+		p.agenda.add(at, func() error { return p.buy(b) })
+	}
+}
+
+func (p *play) buy(b *buyer) error {
+	bought, err := p.sim.Buy(p.ctx, simulator.Purchase{})
+	if err != nil {
+		return err
+	}
+	b.license = bought.LicenseArn
+	span := p.stop.Sub(p.sim.Now())
+	// One buyer in three cancels; the second one always does.
+	if b.n%3 == 1 {
+		b.cancelAt = between(p.sim.Now().Add(span*time.Duration(pick(b.r, 55, 80))/100 + time.Duration(pick(b.r, 0, 59))*time.Minute))
+		p.agenda.add(b.cancelAt, func() error { return p.cancel(b) })
+	} else {
+		change := simulator.Change{Kind: simulator.ChangeAmend}
+		if b.n%2 == 0 {
+			change.Kind = simulator.ChangeRenew
+		}
+		at := p.sim.Now().Add(span * time.Duration(pick(b.r, 40, 60)) / 100)
+		p.agenda.add(at, func() error {
+			p.met.Changes++
+			_, err := p.sim.Change(p.ctx, b.license, change)
+			return err
+		})
+	}
+	p.agenda.add(p.sim.Now().Add(sample), func() error { return p.await(b) })
+	return nil
+}
+
+// await looks every five minutes whether the buyer's tailnet is there, and
+// starts its use.
+func (p *play) await(b *buyer) error {
+	sub, err := p.app.subscription(p.ctx, b.license)
+	if err != nil {
+		return err
+	}
+	now := p.sim.Now()
+	if sub == nil || sub.State != "active" || sub.TailnetID == "" {
+		if now.Add(sample).Before(p.stop) {
+			p.agenda.add(now.Add(sample), func() error { return p.await(b) })
+		}
+		return nil
+	}
+	b.sub, b.tailnet, b.since = sub.ID, sub.TailnetID, now
+	p.log.Info("tailnet in use", "buyer", b.n, "subscription", b.sub)
+	p.agenda.add(between(now), func() error { return p.settle(b) })
+	return nil
+}
+
+// settle moves the first people and machines in, and starts the hourly life.
+func (p *play) settle(b *buyer) error {
+	for range pick(b.r, 3, 8) {
+		if err := p.join(b, &b.use.people); err != nil {
+			return err
+		}
+	}
+	// Some stay under the free level of 50 resources, some are above it.
+	for range []int{pick(b.r, 52, 64), pick(b.r, 5, 48), pick(b.r, 40, 70)}[b.n%3] {
+		if err := p.join(b, &b.use.tagged); err != nil {
+			return err
+		}
+	}
+	return p.hour(b)
+}
+
+func (p *play) over(b *buyer) bool {
+	return b.left || !p.sim.Now().Before(p.stop)
+}
+
+// hour is one hour of a buyer's life; it schedules the next.
+func (p *play) hour(b *buyer) error {
+	if p.over(b) {
+		return nil
+	}
+	now := p.sim.Now()
+	if b.r.IntN(6) == 0 {
+		if err := p.join(b, &b.use.people); err != nil {
+			return err
+		}
+	}
+	if b.r.IntN(8) == 0 {
+		if err := p.part(b, b.use.people, b.r.IntN(len(b.use.people))); err != nil {
+			return err
+		}
+	}
+	if b.r.IntN(4) == 0 {
+		for range pick(b.r, 1, 4) {
+			if err := p.join(b, &b.use.tagged); err != nil {
+				return err
+			}
+		}
+	} else if b.r.IntN(4) == 0 {
+		if err := p.part(b, b.use.tagged, b.r.IntN(len(b.use.tagged))); err != nil {
+			return err
+		}
+	}
+	for range pick(b.r, 0, 3) { // machines of a CI system
+		start := between(now.Add(time.Duration(pick(b.r, 0, 50)) * time.Minute))
+		life := time.Duration(pick(b.r, 1, 30)) * sample
+		count := pick(b.r, 1, 5)
+		p.agenda.add(start, func() error { return p.job(b, count, life) })
+	}
+	p.agenda.add(now.Add(time.Duration(pick(b.r, 10, 55))*time.Minute).Truncate(time.Second), func() error { return p.report(b) })
+	p.agenda.add(between(now.Add(time.Hour)), func() error { return p.hour(b) })
+	return nil
+}
+
+func (p *play) job(b *buyer, count int, life time.Duration) error {
+	if p.over(b) {
+		return nil
+	}
+	for range count {
+		if err := p.join(b, &b.use.ephemeral); err != nil {
+			return err
+		}
+		i := len(b.use.ephemeral) - 1
+		p.agenda.add(between(p.sim.Now().Add(life)), func() error { return p.part(b, b.use.ephemeral, i) })
+	}
+	return nil
+}
+
+// join adds a person or a node, whichever list it goes to.
+func (p *play) join(b *buyer, list *[]span) error {
+	b.nodes++
+	s := span{from: p.sim.Now()}
+	var err error
+	switch list {
+	case &b.use.people:
+		s.id = fmt.Sprintf("person-%d-%d", b.n, b.nodes)
+		err = p.app.addUser(p.ctx, b.tailnet, s.id)
+	default:
+		s.id = fmt.Sprintf("node-%d-%d", b.n, b.nodes)
+		err = p.app.addNode(p.ctx, b.tailnet, s.id, list == &b.use.ephemeral)
+	}
+	if err != nil {
+		return err
+	}
+	*list = append(*list, s)
+	return nil
+}
+
+func (p *play) part(b *buyer, list []span, i int) error {
+	if !list[i].until.IsZero() {
+		return nil
+	}
+	var err error
+	if len(b.use.people) > 0 && &list[0] == &b.use.people[0] {
+		err = p.app.removeUser(p.ctx, b.tailnet, list[i].id)
+	} else {
+		err = p.app.removeNode(p.ctx, b.tailnet, list[i].id)
+	}
+	if err != nil {
+		return err
+	}
+	list[i].until = p.sim.Now()
+	return nil
+}
+
+// report sends usage events of the vendor's product: fresh ones, some twice,
+// some late, and corrections of earlier ones.
+func (p *play) report(b *buyer) error {
+	if p.over(b) {
+		return nil
+	}
+	now := p.sim.Now()
+	var batch []usageEvent
+	for range pick(b.r, 1, 6) {
+		b.events++
+		usedAt := now.Add(-time.Duration(b.r.IntN(300)) * time.Second)
+		if usedAt.Before(b.since) {
+			usedAt = now
+		}
+		req := request{id: fmt.Sprintf("req-%d-%d", b.n, b.events), usedAt: usedAt, tenths: int64(pick(b.r, 1, 400))}
+		if b.r.IntN(5) == 0 {
+			b.late = append(b.late, req) // kept back for some hours
+			continue
+		}
+		batch = append(batch, b.event(req, ""))
+		b.sent = append(b.sent, req)
+		b.use.requests[req.id] = req.tenths
+	}
+	for len(b.late) > 0 && now.Sub(b.late[0].usedAt) > 3*time.Hour {
+		req := b.late[0]
+		b.late = b.late[1:]
+		batch = append(batch, b.event(req, ""))
+		b.sent = append(b.sent, req)
+		b.use.requests[req.id] = req.tenths
+		p.met.Late++
+	}
+	if len(b.sent) > 0 && b.r.IntN(4) == 0 {
+		if i := b.r.IntN(len(b.sent)); !b.sent[i].fixed {
+			b.sent[i].fixed = true
+			b.events++
+			fix := request{id: fmt.Sprintf("fix-%d-%d", b.n, b.events), usedAt: b.sent[i].usedAt, tenths: int64(pick(b.r, 0, 300))}
+			batch = append(batch, b.event(fix, b.sent[i].id))
+			b.use.requests[b.sent[i].id] = fix.tenths
+			p.met.Corrections++
+		}
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := p.app.usage(p.ctx, batch, "accepted"); err != nil {
+		return err
+	}
+	if b.r.IntN(3) == 0 { // a producer that tries again
+		p.met.Repeats++
+		if err := p.app.usage(p.ctx, batch, "duplicate"); err != nil {
+			return err
+		}
+	}
+	if b.r.IntN(6) == 0 { // a producer that uses an id for something else
+		p.met.Conflicts++
+		clash := batch[0]
+		clash.Data.Quantity = "999.9"
+		if err := p.app.usage(p.ctx, []usageEvent{clash}, "conflict"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *buyer) event(r request, corrects string) usageEvent {
+	e := usageEvent{SpecVersion: "1.0", ID: r.id, Source: "demo/product", Type: "tailmarket.usage.v1", Subject: b.sub, Time: r.usedAt.UTC().Format(time.RFC3339Nano)}
+	e.Data.Meter, e.Data.Quantity = "api_request", tenths(r.tenths)
+	if corrects != "" {
+		e.Data.Corrects = &eventRef{Source: "demo/product", ID: corrects}
+	}
+	return e
+}
+
+// cancel disconnects everything and ends the agreement at the marketplace.
+func (p *play) cancel(b *buyer) error {
+	if b.sub == "" { // has not got far enough; tries again later
+		if at := between(p.sim.Now().Add(3 * time.Hour)); at.Before(p.stop) {
+			p.agenda.add(at, func() error { return p.cancel(b) })
+		}
+		return nil
+	}
+	if err := p.leave(b); err != nil {
+		return err
+	}
+	p.met.Cancellations++
+	_, err := p.sim.Cancel(p.ctx, b.license, "")
+	return err
+}
+
+func (p *play) leave(b *buyer) error {
+	if b.left || b.sub == "" {
+		return nil
+	}
+	b.left = true
+	for _, list := range [][]span{b.use.people, b.use.tagged, b.use.ephemeral} {
+		for i := range list {
+			if err := p.part(b, list, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run plays the script until everything is billed and quiet.
+func (p *play) run() error {
+	p.agenda.add(between(p.stop), func() error {
+		for _, b := range p.buyers {
+			if err := p.leave(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	// Usage stops, then time goes on until the last hour is sealed and sent and
+	// no delayed message is on its way.
+	end := between(p.stop).Add(4 * time.Hour)
+	for now := p.sim.Now(); now.Before(end); now = p.sim.Now() {
+		p.tick(now)
+		next := now.Truncate(sample).Add(sample)
+		if a, ok := p.agenda.next(next); ok {
+			if err := p.advance(a.at); err != nil {
+				return err
+			}
+			if err := a.do(); err != nil {
+				return fmt.Errorf("at %s: %w", p.sim.Now().Format(time.RFC3339), err)
+			}
+			continue
+		}
+		if err := p.advance(next); err != nil {
+			return err
+		}
+	}
+	for deadline := end.Add(24 * time.Hour); p.sim.Now().Before(deadline); {
+		rest := p.sim.Rest()
+		open, err := p.app.open(p.ctx)
+		if err != nil {
+			return err
+		}
+		if rest.Busy == 0 && rest.Queue == 0 && rest.Scheduled == 0 && !open {
+			return nil
+		}
+		if err := p.advance(p.sim.Now().Add(sample)); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("not at rest a virtual day after the last use: %+v", p.sim.Rest())
+}
+
+// advance moves the clock; each step is bounded in wall time.
+func (p *play) advance(to time.Time) error {
+	if !to.After(p.sim.Now()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, 60*time.Second)
+	defer cancel()
+	if err := p.sim.Advance(ctx, to); err != nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+//go:build demo
+
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func at(s string) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func TestExpectedIsWhatSamplesCanSee(t *testing.T) {
+	t.Parallel()
+	u := usage{
+		people: []span{
+			{"ada", at("2026-11-30T20:02:30Z"), at("2026-12-01T02:02:30Z")}, // seen in two months
+			{"ada", at("2026-12-01T05:02:30Z"), at("2026-12-01T06:02:30Z")}, // the same person again: no new unit
+			{"bob", at("2026-11-30T10:06:00Z"), at("2026-11-30T10:09:00Z")}, // between two samples: nobody saw bob
+		},
+		tagged: []span{
+			{"a", at("2026-11-30T10:02:30Z"), at("2026-11-30T12:02:30Z")},
+			{"b", at("2026-11-30T11:02:30Z"), at("2026-11-30T13:02:30Z")},
+			{"c", at("2026-12-01T01:02:30Z"), at("2026-12-01T02:02:30Z")},
+		},
+		ephemeral: []span{
+			{"job", at("2026-11-30T10:02:30Z"), at("2026-11-30T10:22:30Z")},  // 17.5 minutes up to the sample at 10:20
+			{"edge", at("2026-11-30T10:00:00Z"), at("2026-11-30T10:05:00Z")}, // gone at the very instant of the second sample
+		},
+		requests: map[string]int64{"x": 125, "y": 5},
+	}
+	got := u.expected()
+	want := map[string]int64{"active_user": 2, "tagged_resource": 3, "ephemeral_minute": 1750, "api_request": 130}
+	for m, q := range want {
+		if got[m] != q {
+			t.Errorf("%s: %d, want %d", m, got[m], q)
+		}
+	}
+}
+
+func TestBetweenKeepsAwayFromSamplesAndMidnight(t *testing.T) {
+	t.Parallel()
+	for m := range 24 * 60 {
+		b := between(at("2026-11-30T00:00:00Z").Add(time.Duration(m) * time.Minute))
+		if b.Sub(b.Truncate(sample)) != sample/2 {
+			t.Fatalf("%s is not between two samples", b)
+		}
+		if h, mm := b.Hour(), b.Minute(); (h == 23 && mm >= 45) || (h == 0 && mm < 15) {
+			t.Fatalf("%s is too close to midnight", b)
+		}
+	}
+}
