@@ -32,9 +32,11 @@ func (b *box) Mail(_ context.Context, m id.Message) (notify.Entry, error) {
 	}
 	return b.e, nil
 }
+
 func (b *box) Mails(context.Context, id.Message, int) ([]notify.Entry, error) {
 	return []notify.Entry{b.e}, nil
 }
+
 func (b *box) SettleMail(_ context.Context, _ id.Message, to notify.State, at time.Time, note string) (bool, error) {
 	b.e.State, b.e.SettledAt, b.e.Note = to, at, note
 	return true, nil

@@ -127,10 +127,15 @@ func (s SMTP) message(m Mail) []byte {
 	_, domain, _ := strings.Cut(s.From, "@")
 	from, to := mail.Address{Address: s.From}, mail.Address{Address: m.Address}
 	for _, h := range [][2]string{
-		{"From", from.String()}, {"To", to.String()}, {"Subject", mime.QEncoding.Encode("utf-8", m.Subject)},
-		{"Date", s.Wall().UTC().Format(time.RFC1123Z)}, {"Message-ID", "<" + string(m.ID) + "@" + domain + ">"},
-		{"Auto-Submitted", "auto-generated"}, {"MIME-Version", "1.0"},
-		{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "quoted-printable"},
+		{"From", from.String()},
+		{"To", to.String()},
+		{"Subject", mime.QEncoding.Encode("utf-8", m.Subject)},
+		{"Date", s.Wall().UTC().Format(time.RFC1123Z)},
+		{"Message-ID", "<" + string(m.ID) + "@" + domain + ">"},
+		{"Auto-Submitted", "auto-generated"},
+		{"MIME-Version", "1.0"},
+		{"Content-Type", "text/plain; charset=utf-8"},
+		{"Content-Transfer-Encoding", "quoted-printable"},
 	} {
 		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
 	}

@@ -42,25 +42,6 @@ func sqliteCode(err error) int {
 	return 0
 }
 
-// isUnique reports a refused UNIQUE or primary key.
-func isUnique(err error) bool {
-	switch sqliteCode(err) {
-	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-		return true
-	}
-	return sqlState(err) == "23505"
-}
-
-// isCheck reports a refused CHECK or NOT NULL.
-func isCheck(err error) bool {
-	switch sqliteCode(err) {
-	case sqlite3.SQLITE_CONSTRAINT_CHECK, sqlite3.SQLITE_CONSTRAINT_NOTNULL, sqlite3.SQLITE_CONSTRAINT_DATATYPE:
-		return true
-	}
-	s := sqlState(err)
-	return s == "23514" || s == "23502"
-}
-
 // retryable reports that running the transaction again may work: serialisation
 // failure or deadlock on PostgreSQL, a busy file on SQLite.
 func retryable(err error) bool {

@@ -48,8 +48,10 @@ const (
 )
 
 // Answers lists every answer once; tests iterate the full product.
-var Answers = []Answer{Unanswered, CallUnsure, NotSent, CallRefused, Throttled, RefusedHere, TookIt, Duplicate, Unprocessed, NoSubscriber,
-	InvalidHere, TooOld, SuspendedHere, VendorFailed, NotMentioned, Released, RuledThere, RuledGone}
+var Answers = []Answer{
+	Unanswered, CallUnsure, NotSent, CallRefused, Throttled, RefusedHere, TookIt, Duplicate, Unprocessed, NoSubscriber,
+	InvalidHere, TooOld, SuspendedHere, VendorFailed, NotMentioned, Released, RuledThere, RuledGone,
+}
 
 // FromReceipt is a receipt's outcome as an answer. A word nobody knows stays as
 // it is, and counts as one that may have been recorded.
