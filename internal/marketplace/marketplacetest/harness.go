@@ -1,0 +1,112 @@
+package marketplacetest
+
+import (
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+)
+
+// Harness is one adapter and the vendor it talks to, fresh for each case.
+type Harness struct {
+	Adapter marketplace.Adapter
+	Reader  marketplace.Reader // usually the adapter itself
+	Vendor  Vendor
+	Traits  Traits
+}
+
+// Traits are what one vendor does differently from another.
+type Traits struct {
+	Batch        int  // records in one call
+	WholeUnits   bool // fractions are refused
+	SignedBodies bool // a delivery's body cannot be changed without notice
+	// BadRefusesBatch: one bad record refuses the whole call; else only itself.
+	BadRefusesBatch bool
+	// Partial is how a call answers for a record it did not finish.
+	Partial marketplace.ReceiptOutcome
+	// Stopped is how a call answers for a purchase that is over.
+	Stopped marketplace.ReceiptOutcome
+	// EntitledBy and EndsBy are the events that messages of a purchase's life bring;
+	// empty when no message tells.
+	EntitledBy, EndsBy marketplace.EventKind
+	// Decides are the decisions the vendor takes from us.
+	Decides []marketplace.DecisionKind
+}
+
+// Vendor is a marketplace under control. Its methods fail the test by themselves.
+type Vendor interface {
+	Now() time.Time
+	Advance(d time.Duration)
+
+	// Buy makes a purchase that is entitled, with its messages sent.
+	Buy() Purchase
+	// Cancel ends one, with its messages sent.
+	Cancel(p Purchase)
+	// Deliveries are all messages sent so far, as they arrived.
+	Deliveries() []marketplace.Delivery
+	// Forged are deliveries like d that did not come from the vendor.
+	Forged(d marketplace.Delivery) []marketplace.Delivery
+	// Foreign are deliveries that pass the check of origin and are not for us.
+	Foreign() []marketplace.Delivery
+	// Strange is a delivery for us of a kind nobody knows, with the word for it.
+	Strange() (d marketplace.Delivery, word string)
+
+	Token(p Purchase) marketplace.Token
+	ExpiredToken(p Purchase) marketplace.Token
+	BadToken() marketplace.Token
+	// Claims are form fields by which a browser says that it comes for p.
+	Claims(p Purchase) map[string]string
+
+	// Spoil makes a record that the vendor refuses for what is in it.
+	Spoil(r marketplace.Record) marketplace.Record
+	// Unknown are references to purchases that do not exist.
+	Unknown() []marketplace.Ref
+
+	// Befall makes the next call or calls go wrong.
+	Befall(f Fault)
+	// Calls is how many calls of a kind the vendor received.
+	Calls(c Call) int
+	// Bill is what the vendor will charge, one line for each slot.
+	Bill() []Charge
+}
+
+// Purchase is what was bought, in the words an adapter would use.
+type Purchase struct {
+	Ref        marketplace.Ref
+	Identity   marketplace.VendorIdentity
+	Dimensions []string // at least two
+}
+
+// Charge is one slot on the vendor's bill.
+type Charge struct {
+	Purchase, Dimension, Hour, Quantity string
+}
+
+// Call is a kind of call.
+type Call string
+
+const (
+	CallSubmit  Call = "submit"
+	CallResolve Call = "resolve"
+	CallAny     Call = "any"
+)
+
+// Fault is something that goes wrong at the vendor.
+type Fault struct {
+	Kind  FaultKind
+	Times int                // 0 is once
+	About marketplace.Record // Partial: which record
+}
+
+// FaultKind is a way of going wrong.
+type FaultKind string
+
+const (
+	AcceptThenClose FaultKind = "accept then close" // Submit: recorded, and no answer
+	Throttle        FaultKind = "throttle"          // Submit: refused for speed
+	ServerError     FaultKind = "server error"      // Submit: the vendor's trouble
+	Partial         FaultKind = "partial"           // Submit: About is not finished, the others are
+	DuplicateAnswer FaultKind = "duplicate answer"  // Submit: an identical resend is called a duplicate
+	TokenTrouble    FaultKind = "token trouble"     // Resolve: the vendor's trouble
+	ReadTrouble     FaultKind = "read trouble"      // Reader: the vendor's trouble
+	EmptyPage       FaultKind = "empty page"        // Reader: a page with nothing on it, and more to come
+)
