@@ -3,12 +3,9 @@ package app
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/clock"
@@ -31,7 +28,7 @@ type Base struct {
 // OpenBase opens what c describes. It does not migrate.
 func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, error) {
 	b := &Base{Config: c, Log: log}
-	transport, err := outbound(c.CAFile)
+	transport, err := outbound(c)
 	if err != nil {
 		return nil, err
 	}
@@ -58,24 +55,14 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 // Close closes what OpenBase opened.
 func (b *Base) Close() error { return b.Store.Close() }
 
-// outbound trusts the system's roots and, when set, those in caFile.
-func outbound(caFile string) (*http.Transport, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+// outbound trusts the system's roots and, when set, the operator's.
+func outbound(c config.Config) (*http.Transport, error) {
+	roots, err := c.Roots()
+	if err != nil {
+		return nil, err
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // net/http documents the type
 	t.ResponseHeaderTimeout = 30 * time.Second
-	if caFile == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the extra root certificate: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New("TAILMARKET_CA_FILE holds no certificate in PEM")
-	}
 	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return t, nil
 }

@@ -81,7 +81,7 @@ func (s *Selling) Work() map[due.Kind]due.Work {
 	return map[due.Kind]due.Work{
 		due.Refresh: s.Intake.Refresh,
 		due.Sweep: func(ctx context.Context, subject string) (time.Time, error) {
-			return s.Intake.Sweep(ctx, marketplace.ID(subject))
+			return s.Intake.Sweep(ctx, marketplace.ID(subject), s.base.Config.Metering.SweepEvery)
 		},
 	}
 }

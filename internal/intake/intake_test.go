@@ -338,7 +338,7 @@ func TestSweepFindsWhatNoMessageTold(t *testing.T) {
 		bad := event(marketplace.Observed, 1)
 		bad.Ref.Purchase, bad.Ref.Product, bad.Observed = "other", "router", &marketplace.Observation{Entitled: true}
 		w.aws.set("other", bad)
-		again, err := w.in.Sweep(t.Context(), marketplace.AWS)
+		again, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute)
 		if err != nil || !again.After(w.clock()) {
 			t.Fatalf("again %v, %v", again, err)
 		}
@@ -355,7 +355,7 @@ func TestSweepFindsWhatNoMessageTold(t *testing.T) {
 		}
 		for _, later := range []time.Duration{15 * time.Minute, 25 * time.Hour} {
 			w.wait(later)
-			if _, err := w.in.Sweep(t.Context(), marketplace.AWS); err != nil {
+			if _, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -442,7 +442,7 @@ func TestARenewalFoundByTheSweepAlone(t *testing.T) {
 		for range 2 { // whichever the marketplace lists first, the second sweep has both
 			w.aws.set(license, old)
 			w.aws.set(license+"-2", next)
-			if _, err := w.in.Sweep(t.Context(), marketplace.AWS); err != nil {
+			if _, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -13,10 +13,6 @@ import (
 )
 
 const (
-	// sweepEvery: a message lost for good is found this much later at most. The
-	// last usage of an ended purchase is accepted for an hour, so an end must be
-	// found well inside one.
-	sweepEvery = 15 * time.Minute
 	// sweepOverlap covers clocks that differ and updates that show late.
 	sweepOverlap = time.Hour
 	sweepFull    = 24 * time.Hour
@@ -120,8 +116,10 @@ func (s *Service) observe(ctx context.Context, m marketplace.ID, events []market
 // last sweep (with an overlap), once a day for everything, and applies it as
 // observed. The cursor moves only after the last page, so a killed sweep begins
 // again. One purchase that cannot be applied does not stop the others: it gets
-// a refresh row, which stops and shows why.
-func (s *Service) Sweep(ctx context.Context, m marketplace.ID) (again time.Time, err error) {
+// a refresh row, which stops and shows why. A message lost for good is found
+// every later at most; the last usage of an ended purchase is accepted for an
+// hour, so every must be well inside one.
+func (s *Service) Sweep(ctx context.Context, m marketplace.ID, every time.Duration) (again time.Time, err error) {
 	r, err := s.reader(m)
 	if err != nil {
 		return time.Time{}, err
@@ -147,7 +145,7 @@ func (s *Service) Sweep(ctx context.Context, m marketplace.ID) (again time.Time,
 	if err != nil {
 		return time.Time{}, fmt.Errorf("sweep %s: %w", m, err)
 	}
-	return began.Add(sweepEvery), nil
+	return began.Add(every), nil
 }
 
 func (s *Service) page(ctx context.Context, m marketplace.ID, events []marketplace.Event) error {
