@@ -65,9 +65,9 @@ func (a *Adapter) open(body []byte) (envelope, error) {
 	if err := json.Unmarshal(body, &e); err != nil {
 		return e, fault.Wrap(fault.Unreadable, err, "the body is not an EventBridge event; the operator must look at what sends here")
 	}
-	for name, value := range map[string]string{"id": e.ID, "detail-type": e.DetailType, "source": e.Source, "account": e.Account, "time": e.Time} {
-		if value == "" || len(value) > 255 {
-			return e, fault.New(fault.Unreadable, "the event's %s is missing or too long; the operator must look at what sends here", name)
+	for _, f := range []struct{ name, value string }{{"id", e.ID}, {"detail-type", e.DetailType}, {"source", e.Source}, {"account", e.Account}, {"time", e.Time}} {
+		if f.value == "" || len(f.value) > 255 {
+			return e, fault.New(fault.Unreadable, "the event's %s is missing or too long; the operator must look at what sends here", f.name)
 		}
 	}
 	switch e.Source {
@@ -79,6 +79,9 @@ func (a *Adapter) open(body []byte) (envelope, error) {
 		return e, fault.New(fault.Unreadable, "the event is for account %q, not the seller's; the operator must check the EventBridge rule and the seller account set here", e.Account)
 	}
 	at, err := readTime("time", e.Time)
+	if err == nil && at.IsZero() {
+		err = unknown("time", e.Time)
+	}
 	e.at = at
 	return e, err
 }

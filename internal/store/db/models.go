@@ -11,6 +11,19 @@ type Agreement struct {
 	LinkedAt     int64
 }
 
+type Attempt struct {
+	ID         string
+	Record     string
+	N          int64
+	Call       string
+	BegunAt    int64
+	Answer     string
+	Quantity   int64
+	Receipt    string
+	Detail     string
+	AnsweredAt int64
+}
+
 type Audit struct {
 	Seq     int64
 	At      int64
@@ -19,6 +32,34 @@ type Audit struct {
 	Subject string
 	Detail  string
 	Hash    []byte
+}
+
+type BillingAccount struct {
+	Subscription string
+	Lineage      string
+	Marketplace  string
+	Product      string
+	CoveredTo    int64
+	FinalAt      int64
+}
+
+type BillingBalance struct {
+	Subscription string
+	Meter        string
+	Period       string
+	Place        string
+	Quantity     int64
+}
+
+type BillingHour struct {
+	Subscription string
+	Meter        string
+	Period       string
+	Hour         int64
+	Measured     int64
+	Corrected    int64
+	Allowance    int64
+	PerHour      int64
 }
 
 type Claim struct {
@@ -136,6 +177,37 @@ type EmbeddedUser struct {
 	LeftAt    int64
 }
 
+type Finding struct {
+	ID           string
+	Cause        string
+	Class        string
+	Subscription string
+	Meter        string
+	Record       string
+	Quantity     string
+	Owner        string
+	Detail       string
+	OpenedAt     int64
+	ClosedAt     int64
+	ClosedBy     string
+	ClosedWhy    string
+}
+
+type LedgerEntry struct {
+	ID           string
+	Subscription string
+	Meter        string
+	Period       string
+	Hour         int64
+	FromPlace    string
+	ToPlace      string
+	Quantity     int64
+	Reason       string
+	Record       string
+	Event        string
+	At           int64
+}
+
 type Mail struct {
 	ID        string
 	Purpose   string
@@ -153,6 +225,41 @@ type ProductState struct {
 	CutOver   int64
 	Actor     string
 	ChangedAt int64
+}
+
+type Record struct {
+	ID           string
+	Slot         string
+	Subscription string
+	Lineage      string
+	Marketplace  string
+	Product      string
+	Meter        string
+	Dimension    string
+	Hour         int64
+	Part         int64
+	FromAt       int64
+	ToAt         int64
+	Quantity     int64
+	Scale        int64
+	Frozen       string
+	Hash         []byte
+	Final        int64
+	State        string
+	Reason       string
+	Parked       int64
+	Placed       int64
+	Attempts     int64
+	Deadline     int64
+	FrozenAt     int64
+	SettledAt    int64
+}
+
+type RecordAllocation struct {
+	Record   string
+	Period   string
+	Quantity int64
+	Placed   int64
 }
 
 type Subscription struct {
@@ -242,4 +349,31 @@ type Term struct {
 	ToAt         int64
 	StatedAt     int64
 	Version      int64
+}
+
+type UsageEvent struct {
+	ID           string
+	Ident        []byte
+	Source       string
+	SourceID     string
+	Subscription string
+	Meter        string
+	Period       string
+	Hour         int64
+	UsedAt       int64
+	ReceivedAt   int64
+	Quantity     int64
+	Counted      string
+	Seconds      int64
+	Corrects     string
+	Superseded   int64
+}
+
+type UsageQuarantine struct {
+	Ident      []byte
+	Reason     string
+	Target     []byte
+	Subject    string
+	Body       string
+	ReceivedAt int64
 }

@@ -1,0 +1,388 @@
+package billing
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/billing/ledger"
+	"github.com/tailmarket/tailmarket/internal/catalog"
+	"github.com/tailmarket/tailmarket/internal/clock"
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/id"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/money"
+)
+
+// hoursPerTx keeps a transaction that catches up on missed hours small.
+const hoursPerTx = 6
+
+var noHour clock.Hour
+
+func hourOfUse(u ledger.Use) clock.Hour { return clock.HourFromUnix(u.Hour) }
+
+// Seal freezes every hour of a subscription that is past and not sealed, in
+// order: missed hours are done by the next run. A collected meter's hour waits
+// until its collector has covered it; Collect wakes the seal then. It answers
+// when to be run again, the zero time when Close does the rest. A second run
+// finds the hours that are left.
+func (s *Service) Seal(ctx context.Context, sub id.Subscription) (again time.Time, err error) {
+	for {
+		var more bool
+		sealed := 0
+		err := s.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) (err error) {
+			sealed, more, again, err = s.sealPast(ctx, tx, sub, false)
+			return err
+		})
+		if err != nil {
+			return time.Time{}, fmt.Errorf("seal %s: %w", sub, err)
+		}
+		s.Observer.Passed(StationSeal, sealed, sealed)
+		if !more {
+			return again, nil
+		}
+	}
+}
+
+// sealPast seals up to hoursPerTx hours of each meter. closing ignores coverage:
+// the window after an end does not wait for a collector.
+func (s *Service) sealPast(ctx context.Context, tx Tx, sub id.Subscription, closing bool) (sealed int, more bool, again time.Time, err error) {
+	now := s.Now()
+	t, ok, err := terms(ctx, tx, sub, now)
+	if err != nil || !ok {
+		return 0, false, again, err
+	}
+	first, live := t.firstHour()
+	if !live {
+		return 0, false, again, nil // the subscription marks the seal when it is
+	}
+	acct, err := s.account(ctx, tx, t)
+	if err != nil {
+		return 0, false, again, err
+	}
+	if !acct.FinalAt.IsZero() {
+		again, err = s.expireHeld(ctx, tx, acct, now)
+		return 0, false, again, err
+	}
+	p, _, rules, err := s.product(t)
+	if err != nil {
+		return 0, false, again, err
+	}
+	// The last hour is sealed by the final seal only.
+	limit := clock.HourOf(now)
+	again = limit.End()
+	if !t.EndsAt.IsZero() && !limit.Before(t.lastHour()) {
+		limit, again = t.lastHour(), time.Time{}
+	}
+	ms := meters(p, t.Marketplace)
+	if err := s.lockMeters(ctx, tx, t, ms); err != nil {
+		return 0, false, again, err
+	}
+	queued, at := false, hourly(ctx, tx, sub)
+	for _, m := range ms {
+		h, begun, err := tx.SealedTo(ctx, sub, m.ID)
+		if err != nil {
+			return 0, false, again, err
+		}
+		if !begun || h.Before(first) {
+			h = first
+		}
+		n := 0
+		for ; h.Before(limit) && (closing || m.Source != catalog.Collected || !acct.CoveredTo.Before(h.End())); h = h.Next() {
+			if n++; n > hoursPerTx {
+				more = true
+				break
+			}
+			then, err := at(h)
+			if err != nil {
+				return 0, false, again, err
+			}
+			froze, err := s.sealHour(ctx, tx, seal{t: then, acct: acct, m: m, rules: rules, slot: h, upTo: h, now: now})
+			if err != nil {
+				return 0, false, again, err
+			}
+			queued = queued || froze
+			sealed++
+		}
+		if err := tx.SaveSealedTo(ctx, sub, m.ID, h); err != nil {
+			return 0, false, again, err
+		}
+	}
+	if queued {
+		err = tx.Mark(ctx, "submit", string(t.Marketplace), now)
+	}
+	return sealed, more, again, err
+}
+
+// hourly reads the terms of hours, each hour once.
+func hourly(ctx context.Context, tx Tx, sub id.Subscription) func(clock.Hour) (Terms, error) {
+	seen := map[int64]Terms{}
+	return func(h clock.Hour) (Terms, error) {
+		if t, ok := seen[h.Unix()]; ok {
+			return t, nil
+		}
+		t, err := tx.Terms(ctx, sub, h.Start())
+		if err != nil {
+			return t, fmt.Errorf("terms of %s in %s: %w", sub, h, err)
+		}
+		seen[h.Unix()] = t
+		return t, nil
+	}
+}
+
+func (s *Service) lockMeters(ctx context.Context, tx Tx, t Terms, ms []catalog.Meter) error {
+	scopes := make([]Scope, len(ms))
+	for i, m := range ms {
+		scopes[i] = Scope{t.Lineage, m.ID}
+	}
+	return lockAll(ctx, tx, scopes)
+}
+
+// seal is one slot to be sealed: usage up to and including the hour upTo goes
+// into the slot's record. They differ only for leftovers at the end.
+type seal struct {
+	t     Terms
+	acct  Account
+	m     catalog.Meter
+	rules marketplace.Rules
+	slot  clock.Hour
+	upTo  clock.Hour
+	final bool
+	now   time.Time
+}
+
+func (x seal) entry() ledger.Entry {
+	return ledger.Entry{Subscription: x.t.Subscription, Meter: x.m.ID, Hour: x.slot, At: x.now}
+}
+
+// deadline is the last instant the vendor may take a record of the slot.
+func (x seal) deadline() time.Time {
+	d := x.rules.Deadline(x.slot)
+	if !x.t.EndsAt.IsZero() && x.rules.AfterEnd.Limit > 0 {
+		if e := x.t.EndsAt.Add(x.rules.AfterEnd.Limit); e.Before(d) {
+			return e
+		}
+	}
+	return d
+}
+
+// sealHour applies the seal formula to every period that has something open and
+// freezes the posts into the slot's one record. What cannot be posted now
+// (window passed, slot taken, too much for one record) stays open, and the next
+// hour's seal posts it. The scope is locked.
+func (s *Service) sealHour(ctx context.Context, tx Tx, x seal) (froze bool, err error) {
+	use := HourUse{Subscription: x.t.Subscription, Meter: x.m.ID, Hour: x.slot}
+	if use.Allowance, use.PerHour, err = s.allowance(x.t, x.m); err != nil {
+		return false, err
+	}
+	if err := tx.SetAllowance(ctx, use); err != nil {
+		return false, err
+	}
+	members, err := tx.LineageMembers(ctx, x.acct.Lineage)
+	if err != nil {
+		return false, err
+	}
+	// A relative may have consumed what this one counted as included: then every period is looked at.
+	periods, err := tx.OpenPeriods(ctx, x.t.Subscription, x.m.ID, len(members) > 1)
+	if err != nil {
+		return false, err
+	}
+	rec, most, err := s.slot(ctx, tx, x)
+	if err != nil {
+		return false, err
+	}
+	for _, period := range periods {
+		post, err := s.sealPeriod(ctx, tx, x, rec, period, most)
+		if err != nil {
+			return false, fmt.Errorf("hour %s of %s: %w", x.slot, x.m.ID, err)
+		}
+		if post > 0 {
+			most -= post
+			rec.Quantity += post
+			rec.Allocations = append(rec.Allocations, Allocation{Period: period, Quantity: post, Placed: post})
+		}
+	}
+	if rec == nil || rec.Quantity == 0 && !(x.rules.Heartbeat && x.rules.ZeroAllowed) {
+		return false, nil
+	}
+	return true, s.freeze(ctx, tx, x, rec)
+}
+
+// slot begins the record of the slot; nil when none can be made, and most is how
+// much it can take.
+func (s *Service) slot(ctx context.Context, tx Tx, x seal) (rec *Record, most int64, err error) {
+	if x.now.After(x.deadline()) {
+		return nil, 0, nil
+	}
+	if missing := x.rules.Identity(x.t.Identity); len(missing) > 0 {
+		return nil, 0, s.raise(ctx, tx, Finding{
+			Class: FindMissingIdentity, Cause: string(x.t.Subscription), Subscription: x.t.Subscription, Owner: "operator",
+			Detail: fmt.Sprintf("usage stays open: %v", missing),
+		})
+	}
+	r := Record{
+		ID: id.NewRecord(), Subscription: x.t.Subscription, Lineage: x.t.Lineage, Marketplace: x.t.Marketplace, Product: x.t.Product, Meter: x.m.ID,
+		Dimension: x.m.Dimensions[string(x.t.Marketplace)], Hour: x.slot, From: later(x.slot.Start(), x.t.StartsAt), To: x.slot.End(), Scale: x.m.Scale,
+		Final: x.final, State: ledger.RecordQueued, Deadline: x.deadline(), FrozenAt: x.now,
+	}
+	if !x.t.EndsAt.IsZero() && x.t.EndsAt.Before(r.To) {
+		r.To = x.t.EndsAt
+	}
+	r.Slot = x.rules.Slot(x.wire(r))
+	free, err := tx.SlotFree(ctx, x.t.Marketplace, r.Slot, r.Subscription, r.Dimension, r.Hour)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !free {
+		return nil, 0, s.noteTaken(ctx, tx, x)
+	}
+	const most64 = 1 << 62
+	if x.rules.MaxQuantity <= 0 || x.rules.MaxQuantity > most64/x.m.Whole() {
+		return &r, most64, nil
+	}
+	return &r, x.rules.MaxQuantity * x.m.Whole(), nil
+}
+
+// noteTaken tells the story of units that wait because their slot is taken.
+func (s *Service) noteTaken(ctx context.Context, tx Tx, x seal) error {
+	periods, err := tx.OpenPeriods(ctx, x.t.Subscription, x.m.ID, false)
+	if err != nil {
+		return err
+	}
+	var entries []ledger.Entry
+	for _, period := range periods {
+		b, err := tx.Balances(ctx, x.t.Subscription, x.m.ID, period)
+		if err != nil {
+			return err
+		}
+		if q := b[ledger.Open]; q > 0 {
+			e := x.entry()
+			e.Period, e.From, e.To, e.Quantity, e.Reason = period, ledger.Open, ledger.Open, q, ledger.SlotTaken
+			entries = append(entries, e)
+		}
+	}
+	return s.post(ctx, tx, entries)
+}
+
+// sealPeriod brings one period's balances to what the seal formula says.
+func (s *Service) sealPeriod(ctx context.Context, tx Tx, x seal, rec *Record, period string, most int64) (post int64, err error) {
+	bal, net, included, err := s.position(ctx, tx, x.acct, x.m, period, x.upTo.Next())
+	if err != nil {
+		return 0, err
+	}
+	out := ledger.Seal(ledger.Position{Net: net, Included: included, Placed: bal.Placed()}, scale(x.m, x.rules))
+	out.Post = min(out.Post, most)
+	var recID id.Record
+	if rec != nil {
+		recID = rec.ID
+	}
+	entries := ledger.Settle(bal, out, func(from, to ledger.Place, q int64) ledger.Entry {
+		e := x.entry()
+		e.Period, e.From, e.To, e.Quantity = period, from, to, q
+		if to == ledger.Queued {
+			e.Record = recID
+		}
+		return e
+	})
+	return out.Post, s.post(ctx, tx, entries)
+}
+
+// position reads a period: its balances, what was used before an hour, and how
+// much of that is included.
+func (s *Service) position(ctx context.Context, tx Tx, acct Account, m catalog.Meter, period string, before clock.Hour) (bal ledger.Balances, net, included int64, err error) {
+	if bal, err = tx.Balances(ctx, acct.Subscription, m.ID, period); err != nil {
+		return nil, 0, 0, err
+	}
+	uses, err := tx.LineageUses(ctx, acct.Lineage, m.ID, period, before)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	for _, u := range uses {
+		if u.Subscription == acct.Subscription {
+			if net, err = money.Add(net, u.Net); err != nil {
+				return nil, 0, 0, err
+			}
+		}
+	}
+	return bal, net, ledger.IncludedOf(uses, acct.Subscription), nil
+}
+
+// wire is the record as it crosses to the adapter.
+func (x seal) wire(r Record) marketplace.Record {
+	w := marketplace.Record{
+		Key: r.Slot, Product: r.Product, Identity: x.t.Identity, Dimension: r.Dimension, Hour: r.Hour, Part: r.Part, From: r.From, To: r.To,
+		Quantity: money.Format(r.Quantity, r.Scale), Final: r.Final,
+	}
+	if len(r.Allocations) > 1 {
+		for _, a := range r.Allocations {
+			month, _, _ := strings.Cut(a.Period, "T")
+			w.Allocations = append(w.Allocations, marketplace.Allocation{Tags: map[string]string{"period": month}, Quantity: money.Format(a.Quantity, r.Scale)})
+		}
+	}
+	return w
+}
+
+// frozen is all that Submit sends and the terms it stands on, as it is kept and
+// hashed. Submit looks nothing else up.
+type frozen struct {
+	Key         string                     `json:"key"`
+	Product     string                     `json:"product"`
+	Identity    marketplace.VendorIdentity `json:"identity"`
+	Dimension   string                     `json:"dimension"`
+	Hour        string                     `json:"hour"`
+	Part        int                        `json:"part,omitempty"`
+	From        time.Time                  `json:"from"`
+	To          time.Time                  `json:"to"`
+	Quantity    string                     `json:"quantity"`
+	Allocations []marketplace.Allocation   `json:"allocations,omitempty"`
+	Final       bool                       `json:"final,omitempty"`
+	Plan        string                     `json:"plan"`
+	Offer       string                     `json:"offer,omitempty"`
+	Catalog     string                     `json:"catalog"`
+}
+
+// freeze stores the record as it will be sent, whatever is learnt later.
+func (s *Service) freeze(ctx context.Context, tx Tx, x seal, r *Record) error {
+	w := x.wire(*r)
+	body, err := json.Marshal(frozen{
+		Key: w.Key, Product: w.Product, Identity: w.Identity, Dimension: w.Dimension, Hour: w.Hour.String(), Part: w.Part, From: w.From.UTC(), To: w.To.UTC(),
+		Quantity: w.Quantity, Allocations: w.Allocations, Final: w.Final, Plan: x.t.Plan, Offer: x.t.Offer, Catalog: s.Catalog.Version,
+	})
+	if err != nil {
+		return fmt.Errorf("freeze a record: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	r.Frozen, r.Hash, r.Placed = body, sum[:], r.Quantity
+	return tx.FreezeRecord(ctx, *r)
+}
+
+// thaw reads what was frozen, and refuses what was changed since.
+func thaw(r Record) (marketplace.Record, error) {
+	if sum := sha256.Sum256(r.Frozen); string(sum[:]) != string(r.Hash) {
+		return marketplace.Record{}, fault.New(fault.Invalid, "record %s is not what was frozen", r.ID)
+	}
+	var f frozen
+	if err := json.Unmarshal(r.Frozen, &f); err != nil {
+		return marketplace.Record{}, fmt.Errorf("read record %s: %w", r.ID, err)
+	}
+	h, err := clock.ParseHour(f.Hour)
+	if err != nil {
+		return marketplace.Record{}, fmt.Errorf("read record %s: %w", r.ID, err)
+	}
+	if f.Quantity != money.Format(r.Quantity, r.Scale) || f.Key != r.Slot {
+		return marketplace.Record{}, fault.New(fault.Invalid, "record %s is not what was frozen", r.ID)
+	}
+	return marketplace.Record{
+		Key: f.Key, Product: f.Product, Identity: f.Identity, Dimension: f.Dimension, Hour: h, Part: f.Part, From: f.From, To: f.To,
+		Quantity: f.Quantity, Allocations: f.Allocations, Final: f.Final,
+	}, nil
+}
+
+// raise stores a finding once.
+func (s *Service) raise(ctx context.Context, tx Tx, f Finding) error {
+	f.ID, f.OpenedAt = id.NewFinding(), s.Now()
+	return tx.RaiseFinding(ctx, f)
+}
