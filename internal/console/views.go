@@ -108,6 +108,7 @@ type Purchase struct {
 	NoTraffic   bool // the embedded driver's tailnets carry none
 	CanReveal   bool
 	Revealed    bool
+	CanAskKey   bool // another key may be asked for
 	Asking      []Person // who may be let in by this session
 }
 
@@ -210,7 +211,6 @@ type JoinKey struct {
 	State     string
 	Key       string
 	Command   string // the exact command to run
-	ExpiresAt time.Time
 	NoTraffic bool
 }
 

@@ -194,53 +194,15 @@ type Attempt struct {
 
 // Conservation defines model for Conservation.
 type Conservation struct {
-	// Broken rows whose places do not add up
-	Broken int               `json:"broken"`
-	Rows   []ConservationRow `json:"rows"`
-}
+	// ConservationBroken how many things are not as they must be
+	ConservationBroken int           `json:"conservation_broken"`
+	Meters             []MeterReport `json:"meters"`
 
-// ConservationRow defines model for ConservationRow.
-type ConservationRow struct {
-	// Accepted decimal text in the meter's unit
-	Accepted Quantity `json:"accepted"`
-	Balanced bool     `json:"balanced"`
+	// Problems what is broken, the first hundred
+	Problems []string `json:"problems"`
 
-	// Carried decimal text in the meter's unit
-	Carried Quantity `json:"carried"`
-
-	// Corrected decimal text in the meter's unit
-	Corrected Quantity `json:"corrected"`
-
-	// CreditLeft decimal text in the meter's unit
-	CreditLeft Quantity `json:"credit_left"`
-
-	// Held decimal text in the meter's unit
-	Held Quantity `json:"held"`
-
-	// Included decimal text in the meter's unit
-	Included    Quantity `json:"included"`
-	Marketplace string   `json:"marketplace"`
-
-	// Measured decimal text in the meter's unit
-	Measured Quantity `json:"measured"`
-	Meter    string   `json:"meter"`
-
-	// Open decimal text in the meter's unit
-	Open    Quantity `json:"open"`
-	Problem string   `json:"problem,omitempty,omitzero"`
-
-	// Queued decimal text in the meter's unit
-	Queued Quantity `json:"queued"`
-
-	// Sent decimal text in the meter's unit
-	Sent         Quantity `json:"sent"`
-	Subscription string   `json:"subscription"`
-
-	// Unsure decimal text in the meter's unit
-	Unsure Quantity `json:"unsure"`
-
-	// WrittenOff decimal text in the meter's unit
-	WrittenOff Quantity `json:"written_off"`
+	// Unsure units in records that may have been recorded
+	Unsure string `json:"unsure"`
 }
 
 // DeliveryCounts defines model for DeliveryCounts.
@@ -283,6 +245,76 @@ type GoLive struct {
 
 // Hour such as 2026-11-03T07Z
 type Hour = string
+
+// HourOfUse defines model for HourOfUse.
+type HourOfUse struct {
+	// Corrected decimal text in the meter's unit
+	Corrected Quantity `json:"corrected"`
+
+	// Hour such as 2026-11-03T07Z
+	Hour Hour `json:"hour"`
+
+	// Measured decimal text in the meter's unit
+	Measured Quantity `json:"measured"`
+	Meter    string   `json:"meter"`
+
+	// Record what was frozen for one slot of the marketplace
+	Record Record `json:"record,omitempty,omitzero"`
+}
+
+// Hours defines model for Hours.
+type Hours struct {
+	Items []HourOfUse `json:"items"`
+	Next  string      `json:"next,omitempty,omitzero"`
+}
+
+// MeterReport defines model for MeterReport.
+type MeterReport struct {
+	// Accepted decimal text in the meter's unit
+	Accepted Quantity `json:"accepted"`
+
+	// Carried decimal text in the meter's unit
+	Carried Quantity `json:"carried"`
+
+	// Corrected decimal text in the meter's unit
+	Corrected Quantity `json:"corrected"`
+
+	// CreditLeft decimal text in the meter's unit
+	CreditLeft Quantity `json:"credit_left"`
+
+	// Gross before corrections
+	Gross string `json:"gross"`
+
+	// Held decimal text in the meter's unit
+	Held Quantity `json:"held"`
+
+	// Included decimal text in the meter's unit
+	Included    Quantity `json:"included"`
+	Marketplace string   `json:"marketplace"`
+
+	// Measured net of corrections
+	Measured string `json:"measured"`
+	Meter    string `json:"meter"`
+
+	// Open decimal text in the meter's unit
+	Open Quantity `json:"open"`
+
+	// Queued decimal text in the meter's unit
+	Queued Quantity `json:"queued"`
+
+	// Sent decimal text in the meter's unit
+	Sent Quantity `json:"sent"`
+
+	// Submitted in records that went out at least once
+	Submitted    string `json:"submitted"`
+	Subscription string `json:"subscription"`
+
+	// Unsure decimal text in the meter's unit
+	Unsure Quantity `json:"unsure"`
+
+	// WrittenOff decimal text in the meter's unit
+	WrittenOff Quantity `json:"written_off"`
+}
 
 // OperatorLink defines model for OperatorLink.
 type OperatorLink struct {
@@ -381,28 +413,25 @@ type QuarantinedUsage struct {
 	Next  string             `json:"next,omitempty,omitzero"`
 }
 
-// Record defines model for Record.
+// Record what was frozen for one slot of the marketplace
 type Record struct {
 	Attempts  []Attempt `json:"attempts"`
 	Deadline  Time      `json:"deadline"`
 	Dimension string    `json:"dimension"`
 	Final     bool      `json:"final"`
-
-	// Hour such as 2026-11-03T07Z
-	Hour  Hour   `json:"hour"`
-	Id    string `json:"id"`
-	Meter string `json:"meter"`
+	FrozenAt  Time      `json:"frozen_at"`
+	Id        string    `json:"id"`
 
 	// Parked unsure
 	Parked bool `json:"parked"`
-	Part   int  `json:"part"`
 
 	// Placed decimal text in the meter's unit
-	Placed Quantity `json:"placed,omitempty,omitzero"`
+	Placed Quantity `json:"placed"`
 
 	// Quantity decimal text in the meter's unit
-	Quantity Quantity `json:"quantity"`
-	Reason   string   `json:"reason,omitempty,omitzero"`
+	Quantity  Quantity `json:"quantity"`
+	Reason    string   `json:"reason,omitempty,omitzero"`
+	SettledAt Time     `json:"settled_at,omitempty,omitzero"`
 
 	// Slot the vendor's de-duplication key
 	Slot  string      `json:"slot"`
@@ -411,12 +440,6 @@ type Record struct {
 
 // RecordState defines model for Record.State.
 type RecordState string
-
-// Records defines model for Records.
-type Records struct {
-	Items []Record `json:"items"`
-	Next  string   `json:"next,omitempty,omitzero"`
-}
 
 // Story defines model for Story.
 type Story struct {
@@ -573,8 +596,8 @@ type ListSubscriptionsParams struct {
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
-// ListRecordsParams defines parameters for ListRecords.
-type ListRecordsParams struct {
+// ListHoursParams defines parameters for ListHours.
+type ListHoursParams struct {
 	// After the previous page's next
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 
@@ -587,7 +610,7 @@ type GoLiveJSONRequestBody = GoLive
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// GetConservation Where every measured unit is, for each purchase and meter.
+	// GetConservation Where every measured unit is, for each purchase and meter, and whether it all adds up.
 	// (GET /v1/conservation)
 	GetConservation(ctx echo.Context) error
 	// CountDeliveries How many messages came in, came again, and wait for a person.
@@ -629,9 +652,9 @@ type ServerInterface interface {
 	// GetSubscription One purchase, its state, and who must act.
 	// (GET /v1/subscriptions/{id})
 	GetSubscription(ctx echo.Context, id Id) error
-	// ListRecords What was told to the marketplace hour by hour, and what it answered each time.
-	// (GET /v1/subscriptions/{id}/records)
-	ListRecords(ctx echo.Context, id Id, params ListRecordsParams) error
+	// ListHours What was used hour by hour, what was told to the marketplace for it, and what it answered each time; newest first, the newest thousand.
+	// (GET /v1/subscriptions/{id}/hours)
+	ListHours(ctx echo.Context, id Id, params ListHoursParams) error
 	// GetStory Everything that was applied to a purchase, in the order it was learnt.
 	// (GET /v1/subscriptions/{id}/story)
 	GetStory(ctx echo.Context, id Id) error
@@ -904,8 +927,8 @@ func (w *ServerInterfaceWrapper) GetSubscription(ctx echo.Context) error {
 	return err
 }
 
-// ListRecords converts echo context to params.
-func (w *ServerInterfaceWrapper) ListRecords(ctx echo.Context) error {
+// ListHours converts echo context to params.
+func (w *ServerInterfaceWrapper) ListHours(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
 	var id Id
@@ -916,7 +939,7 @@ func (w *ServerInterfaceWrapper) ListRecords(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ListRecordsParams
+	var params ListHoursParams
 	// ------------- Optional query parameter "after" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
@@ -932,7 +955,7 @@ func (w *ServerInterfaceWrapper) ListRecords(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ListRecords(ctx, id, params)
+	err = w.Handler.ListHours(ctx, id, params)
 	return err
 }
 
@@ -1002,7 +1025,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/subscriptions", wrapper.ListSubscriptions, options.OperationMiddlewares["listSubscriptions"]...)
 	router.GET(options.BaseURL+"/v1/subscriptions/:id", wrapper.GetSubscription, options.OperationMiddlewares["getSubscription"]...)
 	router.GET(options.BaseURL+"/v1/subscriptions/:id/story", wrapper.GetStory, options.OperationMiddlewares["getStory"]...)
-	router.GET(options.BaseURL+"/v1/subscriptions/:id/records", wrapper.ListRecords, options.OperationMiddlewares["listRecords"]...)
+	router.GET(options.BaseURL+"/v1/subscriptions/:id/hours", wrapper.ListHours, options.OperationMiddlewares["listHours"]...)
 	router.GET(options.BaseURL+"/v1/conservation", wrapper.GetConservation, options.OperationMiddlewares["getConservation"]...)
 	router.GET(options.BaseURL+"/v1/findings", wrapper.ListFindings, options.OperationMiddlewares["listFindings"]...)
 	router.GET(options.BaseURL+"/v1/deliveries/counts", wrapper.CountDeliveries, options.OperationMiddlewares["countDeliveries"]...)
@@ -1557,18 +1580,18 @@ func (response GetSubscriptiondefaultApplicationProblemPlusJSONResponse) VisitGe
 	return err
 }
 
-type ListRecordsRequestObject struct {
+type ListHoursRequestObject struct {
 	Id     Id `json:"id"`
-	Params ListRecordsParams
+	Params ListHoursParams
 }
 
-type ListRecordsResponseObject interface {
-	VisitListRecordsResponse(w http.ResponseWriter) error
+type ListHoursResponseObject interface {
+	VisitListHoursResponse(w http.ResponseWriter) error
 }
 
-type ListRecords200JSONResponse Records
+type ListHours200JSONResponse Hours
 
-func (response ListRecords200JSONResponse) VisitListRecordsResponse(w http.ResponseWriter) error {
+func (response ListHours200JSONResponse) VisitListHoursResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -1580,12 +1603,12 @@ func (response ListRecords200JSONResponse) VisitListRecordsResponse(w http.Respo
 	return err
 }
 
-type ListRecordsdefaultApplicationProblemPlusJSONResponse struct {
+type ListHoursdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ListRecordsdefaultApplicationProblemPlusJSONResponse) VisitListRecordsResponse(w http.ResponseWriter) error {
+func (response ListHoursdefaultApplicationProblemPlusJSONResponse) VisitListHoursResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1638,7 +1661,7 @@ func (response GetStorydefaultApplicationProblemPlusJSONResponse) VisitGetStoryR
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// GetConservation Where every measured unit is, for each purchase and meter.
+	// GetConservation Where every measured unit is, for each purchase and meter, and whether it all adds up.
 	// (GET /v1/conservation)
 	GetConservation(ctx context.Context, request GetConservationRequestObject) (GetConservationResponseObject, error)
 	// CountDeliveries How many messages came in, came again, and wait for a person.
@@ -1680,9 +1703,9 @@ type StrictServerInterface interface {
 	// GetSubscription One purchase, its state, and who must act.
 	// (GET /v1/subscriptions/{id})
 	GetSubscription(ctx context.Context, request GetSubscriptionRequestObject) (GetSubscriptionResponseObject, error)
-	// ListRecords What was told to the marketplace hour by hour, and what it answered each time.
-	// (GET /v1/subscriptions/{id}/records)
-	ListRecords(ctx context.Context, request ListRecordsRequestObject) (ListRecordsResponseObject, error)
+	// ListHours What was used hour by hour, what was told to the marketplace for it, and what it answered each time; newest first, the newest thousand.
+	// (GET /v1/subscriptions/{id}/hours)
+	ListHours(ctx context.Context, request ListHoursRequestObject) (ListHoursResponseObject, error)
 	// GetStory Everything that was applied to a purchase, in the order it was learnt.
 	// (GET /v1/subscriptions/{id}/story)
 	GetStory(ctx context.Context, request GetStoryRequestObject) (GetStoryResponseObject, error)
@@ -2065,26 +2088,26 @@ func (sh *strictHandler) GetSubscription(ctx echo.Context, id Id) error {
 	return nil
 }
 
-// ListRecords operation middleware
-func (sh *strictHandler) ListRecords(ctx echo.Context, id Id, params ListRecordsParams) error {
-	var request ListRecordsRequestObject
+// ListHours operation middleware
+func (sh *strictHandler) ListHours(ctx echo.Context, id Id, params ListHoursParams) error {
+	var request ListHoursRequestObject
 
 	request.Id = id
 	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListRecords(ctx.Request().Context(), request.(ListRecordsRequestObject))
+		return sh.ssi.ListHours(ctx.Request().Context(), request.(ListHoursRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListRecords")
+		handler = middleware(handler, "ListHours")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ListRecordsResponseObject); ok {
-		return validResponse.VisitListRecordsResponse(ctx.Response())
+	} else if validResponse, ok := response.(ListHoursResponseObject); ok {
+		return validResponse.VisitListHoursResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

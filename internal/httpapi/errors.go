@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/httpapi/api"
+	"github.com/tailmarket/tailmarket/internal/telemetry"
+)
+
+// answer is how a class leaves. The type is stable: programs may rely on it.
+type answer struct {
+	status int
+	kind   string
+	title  string
+}
+
+var answers = map[fault.Class]answer{
+	fault.Invalid:     {http.StatusBadRequest, "invalid", "The request is not right"},
+	fault.Forged:      {http.StatusUnauthorized, "not_authentic", "Who is asking could not be confirmed"},
+	fault.Denied:      {http.StatusForbidden, "denied", "This is not allowed"},
+	fault.NotFound:    {http.StatusNotFound, "not_found", "There is no such thing"},
+	fault.Conflict:    {http.StatusConflict, "conflict", "It is not as the request expects"},
+	fault.Refused:     {http.StatusUnprocessableEntity, "refused", "The request was understood and refused"},
+	fault.Gone:        {http.StatusGone, "gone", "It existed and does not any more"},
+	fault.Throttled:   {http.StatusTooManyRequests, "throttled", "Too many requests"},
+	fault.Unavailable: {http.StatusServiceUnavailable, "unavailable", "This cannot be answered now"},
+	fault.Unsure:      {http.StatusServiceUnavailable, "unavailable", "This cannot be answered now"},
+	// Intake quarantines what it cannot read; elsewhere it is the sender's form.
+	fault.Unreadable: {http.StatusBadRequest, "unreadable", "The request cannot be read"},
+	"":               {http.StatusInternalServerError, "internal", "Something went wrong on our side"},
+}
+
+const (
+	problemType  = "urn:tailmarket:problem:"
+	retryDefault = 5 * time.Second
+)
+
+// problem is an error as it leaves: its answer, the text that may be shown, and
+// when to come back.
+type problem struct {
+	answer
+	detail string
+	retry  time.Duration
+}
+
+// problemOf classifies whatever a handler returned. Nothing else here switches
+// on errors.
+func problemOf(err error) problem {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		p := problem{answer: answers[f.Class], detail: f.Public, retry: f.RetryAfter}
+		if p.status == 0 {
+			p.answer = answers[""]
+		}
+		if p.retry == 0 && (p.status == http.StatusTooManyRequests || p.status == http.StatusServiceUnavailable) {
+			p.retry = retryDefault
+		}
+		return p
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem{answer{http.StatusRequestEntityTooLarge, "too_large", "The request is too large"}, "The largest body taken here has " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.", 0}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return problem{answer{http.StatusRequestTimeout, "timeout", "The request came too slowly"}, "", 0}
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return problem{answers[fault.Unavailable], "", retryDefault}
+	}
+	if he, ok := errors.AsType[*echo.HTTPError](err); ok {
+		return problem{answer: echoAnswer(he.Code)}
+	}
+	return problem{answer: answers[""]}
+}
+
+// echoAnswer reads the router's and binder's own errors; their texts may quote
+// the request and stay here.
+func echoAnswer(code int) answer {
+	switch code {
+	case http.StatusNotFound:
+		return answers[fault.NotFound]
+	case http.StatusMethodNotAllowed:
+		return answer{code, "method_not_allowed", "This address does not take that method"}
+	case http.StatusUnsupportedMediaType:
+		return answer{code, "unsupported_media_type", "This content type is not taken here"}
+	}
+	if code >= 400 && code < 500 {
+		return answers[fault.Invalid]
+	}
+	return answers[""]
+}
+
+// fail is the one error edge: problem documents for programs, pages for people,
+// and a log line for what is our trouble.
+func (s *Server) fail(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	ctx := c.Request().Context()
+	p := problemOf(err)
+	switch {
+	case p.status >= http.StatusInternalServerError:
+		s.Log.ErrorContext(ctx, "request failed", "route", c.Path(), "status", p.status, telemetry.Error, err)
+	default:
+		s.Log.DebugContext(ctx, "request refused", "route", c.Path(), "status", p.status, "class", string(fault.ClassOf(err)))
+	}
+	if p.retry > 0 {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	rid := c.Response().Header().Get(requestIDHeader)
+	switch {
+	case c.Request().Method == http.MethodHead:
+		err = c.NoContent(p.status)
+	case wantsPage(c.Request()):
+		err = s.failPage(c, err, p, rid)
+	default:
+		c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
+		c.Response().WriteHeader(p.status)
+		err = c.Echo().JSONSerializer.Serialize(c, api.Problem{Type: problemType + p.kind, Title: p.title, Status: p.status, Detail: p.detail, RequestId: rid}, "")
+	}
+	if err != nil {
+		s.Log.DebugContext(ctx, "answer not written", telemetry.Error, err)
+	}
+}
+
+// wantsPage reports that a person's browser is asking.
+func wantsPage(r *http.Request) bool {
+	return strings.Contains(r.Header.Get(echo.HeaderAccept), "text/html") && !strings.HasPrefix(r.URL.Path, "/v1/") && r.URL.Path != "/aws/events"
+}

@@ -1,0 +1,136 @@
+package httpapi
+
+import (
+	"errors"
+
+	"github.com/a-h/templ"
+	"github.com/labstack/echo/v4"
+
+	"github.com/tailmarket/tailmarket/internal/console"
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/subscription"
+)
+
+// page renders a page.
+func (s *Server) page(c echo.Context, status int, p templ.Component) error {
+	c.Response().Header().Set(echo.HeaderContentType, echo.MIMETextHTMLCharsetUTF8)
+	c.Response().WriteHeader(status)
+	return p.Render(c.Request().Context(), c.Response())
+}
+
+// place is where on a buyer's way an error happened: the same class needs other
+// words there.
+type place string
+
+const (
+	atRegister place = "register"
+	atClaim    place = "claim"
+	atVerify   place = "verify"
+	atSecond   place = "second person"
+	atPurchase place = "purchase"
+	atEnter    place = "enter"
+	atOperator place = "operator"
+)
+
+type placedError struct {
+	place place
+	err   error
+}
+
+func (p *placedError) Error() string { return string(p.place) + ": " + p.err.Error() }
+func (p *placedError) Unwrap() error { return p.err }
+
+// placed says where on a buyer's way err happened.
+func placed(where place, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &placedError{where, err}
+}
+
+func errWrongAccount() error { return subscription.ErrWrongAccount() }
+
+// notice is the title of a page about an error, and what to do.
+type notice struct {
+	title string
+	todo  []string
+	text  string // instead of the error's own
+}
+
+var startAgain = []string{
+	"Sign in to the AWS account that bought the product.",
+	"Open AWS Marketplace › Manage subscriptions and choose the product.",
+	"Press “Set up your account”. There is no need to subscribe again.",
+}
+
+var notices = map[place]map[fault.Class]notice{
+	atRegister: {
+		fault.Gone:        {title: "This visit took too long", todo: startAgain, text: "AWS Marketplace's registration token lives for a few hours, and this one has expired. Your purchase is safe."},
+		fault.NotFound:    {title: "We cannot place this purchase", todo: []string{"Check that you bought the product you meant to.", "Press “Set up your account” in AWS Marketplace again.", "If this page comes back, write to us with the number below."}},
+		fault.Denied:      {title: "We cannot place this purchase", todo: []string{"Check that you bought the product you meant to.", "If this page comes back, write to us with the number below."}},
+		fault.Unavailable: {title: "AWS Marketplace does not answer yet", todo: []string{"Wait a minute.", "Press “Set up your account” again, or reload this page."}},
+		fault.Throttled:   {title: "AWS Marketplace is busy", todo: []string{"Wait a minute.", "Press “Set up your account” again, or reload this page."}},
+	},
+	atClaim: {
+		fault.NotFound:  {title: "We do not know this link", todo: append([]string{"If the link is from a mail, open it exactly as it is there: some mail programs break long links."}, startAgain...)},
+		fault.Gone:      {title: "This link has expired", todo: startAgain},
+		fault.Conflict:  {title: "This visit is confirmed already", todo: []string{"Open the link in the mail you got first.", "Or press “Set up your account” in AWS Marketplace again, and confirm the same address."}},
+		fault.Throttled: {title: "Too many mails for now"},
+	},
+	atVerify: {
+		fault.NotFound: {title: "We do not know this link", todo: append([]string{"Open the link exactly as it is in the mail: some mail programs break long links."}, startAgain...)},
+		fault.Gone:     {title: "This link has expired", todo: startAgain},
+		fault.Denied:   {title: "This link belongs to another address", todo: append([]string{"Open the newest mail we sent to the address you want to use."}, startAgain...)},
+	},
+	atSecond: {
+		fault.Denied: {title: "A colleague has set this up already", todo: []string{
+			"Ask your colleague to open their purchase page. Your request waits for them there: they press “Let them in”.",
+			"Then open the link in your mail again. You come straight to the purchase.",
+			"If you do not know them, write to us.",
+		}},
+	},
+	atPurchase: {
+		fault.Denied: {title: "This is another purchase", todo: append([]string{"Open the link of the purchase you are signed in for, or switch to the account that bought this one."}, startAgain...)},
+		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again."}, startAgain...)},
+		fault.Gone:   {title: "The join key was shown already", todo: []string{"Look where you copied it to.", "If it is lost, make a new one on the purchase page."}},
+	},
+	atEnter:    {fault.Gone: {title: "This sign-in link does not work any more"}},
+	atOperator: {fault.Forged: {title: "Operators only", todo: []string{"Open the one-time link that the server printed when it started.", "If it was used, restart the server, or make another with “api operator-link”."}}},
+}
+
+var commonNotices = map[fault.Class]notice{
+	fault.NotFound:    {title: "There is no such page", text: "The address is not one of ours. If it is from a mail, open it exactly as it is there."},
+	fault.Throttled:   {title: "A little too fast", text: "Please wait a moment, then try again."},
+	fault.Unavailable: {title: "We cannot answer right now", text: "This is our trouble or the marketplace's, not yours. Nothing is lost; please try again in a minute."},
+	fault.Unsure:      {title: "We cannot answer right now", text: "This is our trouble or the marketplace's, not yours. Nothing is lost; please try again in a minute."},
+	"":                {title: "Something went wrong on our side", text: "It is recorded, and nothing is lost. Please try again in a minute."},
+}
+
+// failPage shows an error to a person.
+func (s *Server) failPage(c echo.Context, err error, p problem, rid string) error {
+	class := fault.ClassOf(err)
+	if class == "" && p.kind == "not_found" {
+		class = fault.NotFound
+	}
+	n, found := notice{}, false
+	if at, ok := errors.AsType[*placedError](err); ok {
+		n, found = notices[at.place][class]
+	}
+	if !found {
+		n, found = commonNotices[class]
+	}
+	v := console.Notice{Site: s.Site, Status: p.status, Title: p.title, Text: p.detail, RequestID: rid}
+	if found {
+		v.Title, v.Todo = n.title, n.todo
+		if n.text != "" {
+			v.Text = n.text
+		}
+	}
+	if v.Text == "" {
+		v.Text = "Nothing was done."
+	}
+	if class == fault.Gone && c.Param("id") != "" {
+		v.LinkText, v.LinkHref = "Back to the purchase", "/purchases/"+c.Param("id")
+	}
+	return s.page(c, p.status, console.NoticePage(v))
+}

@@ -1,0 +1,294 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/tailmarket/tailmarket/internal/console"
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/id"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/subscription"
+)
+
+var marketplaceNames = map[marketplace.ID]string{marketplace.AWS: "AWS Marketplace", marketplace.GCP: "Google Cloud Marketplace", marketplace.Azure: "Azure Marketplace"}
+
+func (s *Server) productTitle(product string) string {
+	if p, ok := s.Catalog.Product(product); ok && p.Title != "" {
+		return p.Title
+	}
+	return product
+}
+
+// claimPage asks whoever came from the marketplace for an address.
+func (s *Server) claimPage(c echo.Context) error { return s.showClaim(c, http.StatusOK, "", "", "") }
+
+func (s *Server) showClaim(c echo.Context, status int, typed, emailError, inviteError string) error {
+	token := c.Param("token")
+	v, err := s.Claims.Visit(c.Request().Context(), token)
+	if err != nil {
+		return placed(atClaim, err)
+	}
+	view := console.Claim{
+		Site: s.Site, Token: token, Product: s.productTitle(v.Subscription.Product), Marketplace: marketplaceNames[v.Subscription.Marketplace],
+		State: string(v.State), Holder: v.Holder, Email: typed, Error: emailError, InviteError: inviteError,
+	}
+	switch v.Claim.State {
+	case subscription.ClaimHolder, subscription.ClaimAdmitted, subscription.ClaimSecond:
+		view.Purchase = "/purchases/" + string(v.Subscription.ID)
+	case subscription.ClaimOpen, subscription.ClaimMailed:
+	}
+	if v.Holder != "" || view.Purchase != "" {
+		return s.page(c, status, console.AlreadyClaimedPage(view))
+	}
+	return s.page(c, status, console.ClaimPage(view))
+}
+
+// claimEmail queues the mail that proves an address.
+func (s *Server) claimEmail(c echo.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	err = s.Claims.Email(c.Request().Context(), c.Param("token"), form.Get("email"))
+	if fault.Is(err, fault.Invalid) {
+		return s.showClaim(c, http.StatusBadRequest, form.Get("email"), problemOf(err).detail, "")
+	}
+	if err != nil {
+		return placed(atClaim, err)
+	}
+	return c.Redirect(http.StatusSeeOther, "/claim/"+url.PathEscape(c.Param("token"))+"/sent")
+}
+
+// claimInvite sends a visit on to a colleague.
+func (s *Server) claimInvite(c echo.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	err = s.Claims.Invite(c.Request().Context(), c.Param("token"), form.Get("email"))
+	if fault.Is(err, fault.Invalid) {
+		return s.showClaim(c, http.StatusBadRequest, "", "", problemOf(err).detail)
+	}
+	if err != nil {
+		return placed(atClaim, err)
+	}
+	return c.Redirect(http.StatusSeeOther, "/claim/"+url.PathEscape(c.Param("token"))+"/sent?to=colleague")
+}
+
+func (s *Server) claimSent(c echo.Context) error {
+	v, err := s.Claims.Visit(c.Request().Context(), c.Param("token"))
+	if err != nil {
+		return placed(atClaim, err)
+	}
+	invite := c.QueryParam("to") == "colleague"
+	view := console.MailSent{Site: s.Site, Token: c.Param("token"), State: string(v.State), Invite: invite, Held: !s.SendsMail}
+	if invite {
+		view.Back = "/claim/" + url.PathEscape(c.Param("token"))
+	}
+	return s.page(c, http.StatusOK, console.MailSentPage(view))
+}
+
+// verifyPage only asks: mail scanners open links, so a visit must not spend one.
+func (s *Server) verifyPage(c echo.Context) error {
+	return s.page(c, http.StatusOK, console.ConfirmPage(console.Confirm{Site: s.Site, Token: c.Param("token")}))
+}
+
+// verify confirms an address and starts the session of its purchase.
+func (s *Server) verify(c echo.Context) error {
+	ctx := c.Request().Context()
+	who, err := s.Claims.Confirm(ctx, c.Param("token"))
+	if err != nil {
+		if who.State == subscription.ClaimSecond {
+			return placed(atSecond, err)
+		}
+		return placed(atVerify, err)
+	}
+	token, session, err := s.Sessions.StartBuyer(ctx, string(who.Claim), string(who.Subscription))
+	if err != nil {
+		return err
+	}
+	c.SetCookie(s.cookie(buyerCookieOf(string(who.Subscription)), "/purchases", token, session.ExpiresAt))
+	return c.Redirect(http.StatusSeeOther, "/purchases/"+string(who.Subscription))
+}
+
+func (s *Server) purchasePage(c echo.Context) error { return s.showPurchase(c, http.StatusOK, "", "") }
+
+func (s *Server) showPurchase(c echo.Context, status int, typed, nameError string) error {
+	ctx, sub := c.Request().Context(), id.Subscription(c.Param("id"))
+	got, err := s.Purchases.Get(ctx, sub)
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	net, err := s.Tailnets.View(ctx, sub)
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	people, err := s.Claims.People(ctx, sub)
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	st := subscription.StatusOf(got, s.Now())
+	view := console.Purchase{
+		Site: s.Site, ID: string(sub), State: string(st.State), Product: s.productTitle(got.Product), Marketplace: marketplaceNames[got.Marketplace], Account: got.Account,
+		Steps: steps(got.Facts, st.State, marketplaceNames[got.Marketplace]), Reason: st.Reason, Waiting: st.Waiting, Act: string(st.Act), Usually: st.Usually, MayLeave: st.MayLeave, EndsAt: st.EndsAt,
+		Name: got.TailnetName, NameChosen: got.NameChosen, NameTyped: typed, NameError: nameError,
+		NoTraffic: net.Dry, CanReveal: st.State == subscription.StateActive && net.KeyReady, Revealed: net.KeyRevealed, CanAskKey: net.CanAskKey,
+		Asking: asking(people, principal(ctx).Actor),
+	}
+	if st.State == subscription.StateProvisioning && net.WaitingFor != "" && st.Reason == "" {
+		view.Waiting = net.WaitingFor
+		if net.Usually > 0 {
+			view.Usually = "under a minute"
+		}
+	}
+	return s.page(c, status, console.PurchasePage(view))
+}
+
+// steps are the way from a purchase to a network in use.
+func steps(f subscription.Facts, state subscription.State, marketName string) []console.Step {
+	switch state {
+	case subscription.StateEnding, subscription.StateEnded, subscription.StateRejected, subscription.StateSuspended:
+		return nil
+	case subscription.StatePending, subscription.StateAwaitingBuyer, subscription.StateAwaitingMarketplace, subscription.StateProvisioning, subscription.StateActive:
+	}
+	done := []bool{!f.ClaimedAt.IsZero(), !f.Granted.IsZero(), !f.ReadyAt.IsZero(), state == subscription.StateActive}
+	out := []console.Step{
+		{Label: "You confirmed your address"}, {Label: marketName + " confirmed the purchase"}, {Label: "Your network is set up"}, {Label: "Ready to connect"},
+	}
+	current := false
+	for i := range out {
+		switch {
+		case done[i]:
+			out[i].State = console.StepDone
+		case !current:
+			out[i].State, current = console.StepCurrent, true
+		default:
+			out[i].State = console.StepTodo
+		}
+	}
+	return out
+}
+
+// asking are the people whom the holder may let in.
+func asking(people []subscription.Claim, actor string) []console.Person {
+	holder := false
+	var out []console.Person
+	for _, p := range people {
+		switch p.State {
+		case subscription.ClaimHolder:
+			holder = holder || string(p.ID) == actor
+		case subscription.ClaimSecond:
+			out = append(out, console.Person{Claim: string(p.ID), Address: p.Email})
+		case subscription.ClaimOpen, subscription.ClaimMailed, subscription.ClaimAdmitted:
+		}
+	}
+	if !holder {
+		return nil
+	}
+	return out
+}
+
+func (s *Server) namePage(c echo.Context) error {
+	got, err := s.Purchases.Get(c.Request().Context(), id.Subscription(c.Param("id")))
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	return s.page(c, http.StatusOK, console.NamePage(console.Name{Site: s.Site, Purchase: c.Param("id"), State: string(got.State(s.Now())), Typed: got.TailnetName}))
+}
+
+func (s *Server) name(c echo.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	ctx := c.Request().Context()
+	typed := form.Get("tailnet_name")
+	err = s.Purchases.Name(ctx, id.Subscription(c.Param("id")), principal(ctx).Actor, typed)
+	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.Conflict) {
+		p := problemOf(err)
+		return s.showPurchase(c, p.status, typed, p.detail)
+	}
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	return s.backToPurchase(c)
+}
+
+func (s *Server) backToPurchase(c echo.Context) error {
+	return c.Redirect(http.StatusSeeOther, "/purchases/"+url.PathEscape(c.Param("id")))
+}
+
+// reveal is the one answer that holds the join key.
+func (s *Server) reveal(c echo.Context) error {
+	ctx, sub := c.Request().Context(), id.Subscription(c.Param("id"))
+	net, err := s.Tailnets.View(ctx, sub)
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	key, err := s.Tailnets.Reveal(ctx, sub, principal(ctx).Actor)
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	command := "tailscale up "
+	if s.LoginServer != "" {
+		command += "--login-server=" + s.LoginServer + " "
+	}
+	return s.page(c, http.StatusOK, console.JoinKeyPage(console.JoinKey{
+		Site: s.Site, Purchase: string(sub), State: string(subscription.StateActive), Key: key, Command: command + "--auth-key=" + key, NoTraffic: net.Dry,
+	}))
+}
+
+// newKey asks for another join key.
+func (s *Server) newKey(c echo.Context) error {
+	ctx := c.Request().Context()
+	if err := s.Tailnets.NewKey(ctx, id.Subscription(c.Param("id")), principal(ctx).Actor); err != nil {
+		return placed(atPurchase, err)
+	}
+	return s.backToPurchase(c)
+}
+
+func (s *Server) invitePage(c echo.Context) error { return s.showInvite(c, http.StatusOK, "", "") }
+
+func (s *Server) showInvite(c echo.Context, status int, typed, problem string) error {
+	return s.page(c, status, console.InvitePage(console.Invite{Site: s.Site, Purchase: c.Param("id"), Email: typed, Error: problem}))
+}
+
+// invite sends the purchase on to a colleague.
+func (s *Server) invite(c echo.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	err = s.Claims.InviteFrom(c.Request().Context(), id.Subscription(c.Param("id")), form.Get("email"))
+	if fault.Is(err, fault.Invalid) {
+		return s.showInvite(c, http.StatusBadRequest, form.Get("email"), problemOf(err).detail)
+	}
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	return s.page(c, http.StatusOK, console.MailSentPage(console.MailSent{Site: s.Site, Invite: true, Held: !s.SendsMail, Back: "/purchases/" + c.Param("id")}))
+}
+
+// admit lets a colleague in; only the holder's own page offers it.
+func (s *Server) admit(c echo.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	ctx, sub := c.Request().Context(), id.Subscription(c.Param("id"))
+	people, err := s.Claims.People(ctx, sub)
+	if err != nil {
+		return placed(atPurchase, err)
+	}
+	for _, p := range asking(people, principal(ctx).Actor) {
+		if p.Claim == form.Get("claim") {
+			if err := s.Claims.Admit(ctx, sub, id.Claim(p.Claim)); err != nil {
+				return placed(atPurchase, err)
+			}
+		}
+	}
+	return s.backToPurchase(c)
+}
