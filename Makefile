@@ -50,11 +50,7 @@ lint: ## golangci-lint with the rules, and the reasons, of .golangci.yaml
 
 generate: ## write the generated files again
 	$(TOOL) sqlc generate
-	$(if $(wildcard $(TEMPLATES)),$(TOOL) templ generate -path internal)
-	$(if $(wildcard $(OPENAPI)),$(TOOL) oapi-codegen -config $(OPENAPI) internal/httpapi/openapi.yaml)
-
-TEMPLATES := internal/*/*.templ internal/*/*/*.templ
-OPENAPI := internal/httpapi/oapi-codegen.yaml
+	go generate ./internal/console ./internal/httpapi
 
 # Compares before and after, so that it also holds in a tree with other changes.
 generate-check: ## fail when a generated file is not what its source says

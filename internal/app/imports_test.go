@@ -97,7 +97,7 @@ var table = []rule{
 
 	{"internal/store", "domain, due, provisioning/embedded, leaves, telemetry, SQL drivers", "it keeps what the rooms tell it; vendors and pages never reach a table"},
 	{"internal/store/storetest", "store, domain, due, provisioning/embedded, leaves, telemetry, SQL drivers, testing packages", "one suite judges both engines"},
-	{"internal/httpapi", "domain, fleet, console, leaves, telemetry, Echo, OpenAPI, sessions", "a handler decodes, calls one method and encodes"},
+	{"internal/httpapi", "domain, fleet, console, leaves, telemetry, Echo, OpenAPI, pages, sessions", "a handler decodes, calls one method and encodes"},
 	{"internal/console", "domain, fleet, leaves, telemetry, Echo, pages, sessions", "a page shows what a room says"},
 	{"internal/app", "all", "it runs against real marketplaces; a simulator inside it could answer for one"},
 	{"internal/e2e", "", "it is tests only"},

@@ -189,8 +189,10 @@ func (r *run) setAside(ctx context.Context, x Record, cause error) error {
 	r.tried[x.ID] = true
 	r.Log.ErrorContext(ctx, "frozen record changed", "record", string(x.ID), "error", cause)
 	return r.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) error {
-		return r.raise(ctx, tx, Finding{Class: FindBrokenFreeze, Cause: string(x.ID), Subscription: x.Subscription, Meter: x.Meter, Record: x.ID,
-			Quantity: text(x.Quantity, x.Scale), Owner: "operator", Detail: "the stored record is not what was frozen; it is not sent"})
+		return r.raise(ctx, tx, Finding{
+			Class: FindBrokenFreeze, Cause: string(x.ID), Subscription: x.Subscription, Meter: x.Meter, Record: x.ID,
+			Quantity: text(x.Quantity, x.Scale), Owner: "operator", Detail: "the stored record is not what was frozen; it is not sent",
+		})
 	})
 }
 

@@ -108,7 +108,7 @@ type Purchase struct {
 	NoTraffic   bool // the embedded driver's tailnets carry none
 	CanReveal   bool
 	Revealed    bool
-	CanAskKey   bool // another key may be asked for
+	CanAskKey   bool     // another key may be asked for
 	Asking      []Person // who may be let in by this session
 }
 

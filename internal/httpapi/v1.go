@@ -349,4 +349,3 @@ func (o operations) MakeOperatorLink(ctx context.Context, _ api.MakeOperatorLink
 	}
 	return api.MakeOperatorLink201JSONResponse{Url: o.Base + path}, nil
 }
-

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -196,7 +195,12 @@ func (v *vendor) Forged(d marketplace.Delivery) []marketplace.Delivery {
 	header := v.config.EventKeyHeader
 	var out []marketplace.Delivery
 	for _, h := range []map[string]string{
-		nil, {}, {header: ""}, {header: "wrong"}, {header: v.config.EventKey + "x"}, {header: v.config.EventKey[1:]},
+		nil,
+		{},
+		{header: ""},
+		{header: "wrong"},
+		{header: v.config.EventKey + "x"},
+		{header: v.config.EventKey[1:]},
 		{"authorization": v.config.EventKey},
 	} {
 		f := d
@@ -214,7 +218,12 @@ func (v *vendor) Foreign() []marketplace.Delivery {
 	var out []marketplace.Delivery
 	for _, channel := range []marketplace.Channel{marketplace.HTTPS, marketplace.SQS} {
 		for _, change := range []map[string]any{
-			{"source": "aws.s3"}, {"account": "999988887777"}, {"time": "yesterday"}, {"id": ""}, {"detail-type": ""}, {"account": nil},
+			{"source": "aws.s3"},
+			{"account": "999988887777"},
+			{"time": "yesterday"},
+			{"id": ""},
+			{"detail-type": ""},
+			{"account": nil},
 			{"detail": map[string]any{"agreement": map[string]any{}}},
 		} {
 			d := v.edit(genuine, change)
@@ -333,9 +342,4 @@ func (v *vendor) Bill() []marketplacetest.Charge {
 		}
 	}
 	return out
-}
-
-// trimmed is a licence as AWS's event samples write it.
-func trimmed(arn string) string {
-	return "aws:license-manager:us-east-1:294406891311:" + arn[strings.LastIndexByte(arn, ':')+1:]
 }

@@ -217,9 +217,9 @@ var submitCases = []Case{
 	{"a quantity that the vendor cannot hold is invalid and harms nobody", func(t testing.TB, h Harness) {
 		w := in(t, h)
 		p, hour := w.used(1)
-		max := w.rules(p[0]).MaxQuantity
+		most := w.rules(p[0]).MaxQuantity
 		good, broken := w.record(p[0], 0, hour, "3"), w.record(p[0], 0, hour.Next(), "1.5")
-		for _, q := range []string{"-1", "", "x", strconv.FormatInt(max, 10) + "0"} {
+		for _, q := range []string{"-1", "", "x", strconv.FormatInt(most, 10) + "0"} {
 			got := w.submit(w.record(p[0], 1, hour, q))
 			w.outcome("quantity "+strconv.Quote(q), got[0], marketplace.OutcomeInvalid)
 		}
