@@ -60,7 +60,9 @@ func (b *Base) awsConfig(c *catalog.Catalog) aws.Config {
 		}
 		l := aws.Listing{Product: p.ID, ProductCode: p.AWS.ProductCode, ProductID: p.AWS.ProductID}
 		for _, m := range p.Meters {
-			l.Dimensions = append(l.Dimensions, m.Dimensions[string(marketplace.AWS)])
+			if d := m.Dimensions[string(marketplace.AWS)]; d != "" { // a meter may be for another marketplace
+				l.Dimensions = append(l.Dimensions, d)
+			}
 		}
 		out.Listings = append(out.Listings, l)
 	}

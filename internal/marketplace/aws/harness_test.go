@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -342,4 +343,9 @@ func (v *vendor) Bill() []marketplacetest.Charge {
 		}
 	}
 	return out
+}
+
+// trimmed is a licence as AWS's event samples write it.
+func trimmed(arn string) string {
+	return "aws:license-manager:us-east-1:294406891311:" + arn[strings.LastIndexByte(arn, ':')+1:]
 }
