@@ -212,7 +212,7 @@ func (s *Service) resolve(ctx context.Context, tx Tx, a *arrival, now time.Time)
 		// A correction is about the same use, whatever it says of it.
 		a.e.Subject, a.e.Meter, a.e.UsedAt, a.e.Of, a.e.Seconds = string(target.Subscription), target.Meter, target.UsedAt, target.Of, target.Seconds
 	}
-	sub, err := tx.FindSubject(ctx, a.e.Subject)
+	sub, err := tx.FindSubject(ctx, a.e.Subject, a.e.UsedAt)
 	if err != nil {
 		return fmt.Errorf("find the subject: %w", err)
 	}

@@ -169,8 +169,8 @@ type Tx interface {
 
 	// Terms are the subscription's terms at an instant; a fault of class NotFound when there is no such subscription.
 	Terms(ctx context.Context, sub id.Subscription, at time.Time) (Terms, error)
-	// FindSubject turns a sub_ or tnt_ id into a subscription, "" when there is none.
-	FindSubject(ctx context.Context, subject string) (id.Subscription, error)
+	// FindSubject turns a sub_ or tnt_ id into the subscription whose usage it was at an instant, "" when there is none.
+	FindSubject(ctx context.Context, subject string, at time.Time) (id.Subscription, error)
 
 	Snapshot
 	SaveBillingAccount(ctx context.Context, a Account) error

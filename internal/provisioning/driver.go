@@ -24,7 +24,7 @@ type Driver interface {
 	Create(ctx context.Context, displayName string) (Remote, Credential, error)
 	// Recover makes a new credential for a tailnet whose first one was lost, and
 	// revokes those it made before.
-	Recover(ctx context.Context, r Remote) (Remote, Credential, error)
+	Recover(ctx context.Context, displayName string, r Remote) (Remote, Credential, error)
 	// Delete removes the tailnet at once and for good; harmless when it is gone.
 	Delete(ctx context.Context, t Access) error
 
@@ -52,7 +52,7 @@ type Capabilities struct {
 	Dry bool
 }
 
-// Remote is a tailnet at its control plane.
+// Remote is a tailnet as its control plane knows it.
 type Remote struct {
 	ID      string
 	DNSName string // empty in some lists

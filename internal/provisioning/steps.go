@@ -63,7 +63,7 @@ func (s *Service) create(ctx context.Context, d Driver, t Tailnet, do Do) (Tailn
 	var c Credential
 	switch {
 	case found:
-		if r, c, err = d.Recover(ctx, r); err != nil {
+		if r, c, err = d.Recover(ctx, t.DisplayName, r); err != nil {
 			return t, fmt.Errorf("make a new credential for %s: %w", t.DisplayName, err)
 		}
 	case do == DoRevoke: // never made, and no longer wanted

@@ -26,6 +26,15 @@ func (e Engine) skipLocked() string {
 	return ""
 }
 
+// snapshot are the options of a transaction that reads one moment. SQLite's
+// deferred transaction does so by itself.
+func (e Engine) snapshot() *sql.TxOptions {
+	if e == Postgres {
+		return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	}
+	return nil
+}
+
 // Database errors are recognised by code, never by message.
 
 func sqlState(err error) string {

@@ -288,6 +288,42 @@ func (q *Queries) AllocationsBetween(ctx context.Context, arg AllocationsBetween
 	return items, nil
 }
 
+const allocationsOf = `-- name: AllocationsOf :many
+SELECT a.record, a.period, a.quantity, a.placed
+FROM record_allocations a
+JOIN records r ON r.id = a.record
+WHERE r.subscription = $1
+ORDER BY a.record, a.period
+`
+
+func (q *Queries) AllocationsOf(ctx context.Context, subscription string) ([]RecordAllocation, error) {
+	rows, err := q.db.QueryContext(ctx, allocationsOf, subscription)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RecordAllocation{}
+	for rows.Next() {
+		var i RecordAllocation
+		if err := rows.Scan(
+			&i.Record,
+			&i.Period,
+			&i.Quantity,
+			&i.Placed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const answerAttempt = `-- name: AnswerAttempt :execrows
 UPDATE attempts
 SET answer = $2,
@@ -339,6 +375,48 @@ type AttemptsBetweenParams struct {
 
 func (q *Queries) AttemptsBetween(ctx context.Context, arg AttemptsBetweenParams) ([]Attempt, error) {
 	rows, err := q.db.QueryContext(ctx, attemptsBetween, arg.Record, arg.Record_2)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Attempt{}
+	for rows.Next() {
+		var i Attempt
+		if err := rows.Scan(
+			&i.ID,
+			&i.Record,
+			&i.N,
+			&i.Call,
+			&i.BegunAt,
+			&i.Answer,
+			&i.Quantity,
+			&i.Receipt,
+			&i.Detail,
+			&i.AnsweredAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const attemptsOf = `-- name: AttemptsOf :many
+SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at
+FROM attempts a
+JOIN records r ON r.id = a.record
+WHERE r.subscription = $1
+ORDER BY a.record, a.n
+`
+
+func (q *Queries) AttemptsOf(ctx context.Context, subscription string) ([]Attempt, error) {
+	rows, err := q.db.QueryContext(ctx, attemptsOf, subscription)
 	if err != nil {
 		return nil, err
 	}

@@ -204,6 +204,7 @@ func (q *Queries) AuthorizeEmbeddedNode(ctx context.Context, arg AuthorizeEmbedd
 const countEmbeddedTailnets = `-- name: CountEmbeddedTailnets :one
 SELECT COUNT(*)
 FROM embedded_tailnets
+WHERE parent = 0
 `
 
 func (q *Queries) CountEmbeddedTailnets(ctx context.Context) (int64, error) {
@@ -695,6 +696,7 @@ const listEmbeddedTailnets = `-- name: ListEmbeddedTailnets :many
 SELECT id, display_name, dns_name, created_at, policy, settings, parent
 FROM embedded_tailnets
 WHERE id > $1
+  AND parent = 0
 ORDER BY id
 LIMIT $2
 `

@@ -457,3 +457,17 @@ ORDER BY since_at DESC, subscription DESC;
 SELECT CAST(COUNT(*) AS BIGINT) AS found
 FROM subscriptions
 WHERE id = $1;
+
+-- name: AllocationsOf :many
+SELECT a.record, a.period, a.quantity, a.placed
+FROM record_allocations a
+JOIN records r ON r.id = a.record
+WHERE r.subscription = $1
+ORDER BY a.record, a.period;
+
+-- name: AttemptsOf :many
+SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at
+FROM attempts a
+JOIN records r ON r.id = a.record
+WHERE r.subscription = $1
+ORDER BY a.record, a.n;

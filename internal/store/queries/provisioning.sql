@@ -80,12 +80,14 @@ WHERE id = $1
 SELECT id, display_name, dns_name, created_at, policy, settings, parent
 FROM embedded_tailnets
 WHERE id > $1
+  AND parent = 0
 ORDER BY id
 LIMIT $2;
 
 -- name: CountEmbeddedTailnets :one
 SELECT COUNT(*)
-FROM embedded_tailnets;
+FROM embedded_tailnets
+WHERE parent = 0;
 
 -- name: SetEmbeddedPolicy :execrows
 -- Compare and swap: zero rows means somebody else wrote since it was read.
