@@ -49,17 +49,20 @@ const (
 // when to come back.
 type problem struct {
 	answer
+	class  fault.Class // whose words fit a page; noClass when only the title does
 	detail string
 	retry  time.Duration
 }
+
+const noClass fault.Class = "-"
 
 // problemOf classifies whatever a handler returned. Nothing else here switches
 // on errors.
 func problemOf(err error) problem {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
-		p := problem{answer: answers[f.Class], detail: f.Public, retry: f.RetryAfter}
+		p := problem{answers[f.Class], f.Class, f.Public, f.RetryAfter}
 		if p.status == 0 {
-			p.answer = answers[""]
+			p.answer, p.class = answers[""], ""
 		}
 		if p.retry == 0 && (p.status == http.StatusTooManyRequests || p.status == http.StatusServiceUnavailable) {
 			p.retry = retryDefault
@@ -67,16 +70,23 @@ func problemOf(err error) problem {
 		return p
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return problem{answer{http.StatusRequestEntityTooLarge, "too_large", "The request is too large"}, "The largest body taken here has " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.", 0}
+		return problem{answer{http.StatusRequestEntityTooLarge, "too_large", "The request is too large"}, noClass, "The largest body taken here has " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.", 0}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return problem{answer{http.StatusRequestTimeout, "timeout", "The request came too slowly"}, "", 0}
+		return problem{answer{http.StatusRequestTimeout, "timeout", "The request came too slowly"}, noClass, "", 0}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return problem{answers[fault.Unavailable], "", retryDefault}
+		return problem{answers[fault.Unavailable], fault.Unavailable, "", retryDefault}
 	}
 	if he, ok := errors.AsType[*echo.HTTPError](err); ok {
-		return problem{answer: echoAnswer(he.Code)}
+		a := echoAnswer(he.Code)
+		switch a.status {
+		case http.StatusNotFound:
+			return problem{answer: a, class: fault.NotFound}
+		case http.StatusInternalServerError:
+			return problem{answer: a}
+		}
+		return problem{answer: a, class: noClass}
 	}
 	return problem{answer: answers[""]}
 }
@@ -104,7 +114,9 @@ func (s *Server) fail(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	ctx := c.Request().Context()
+	// The answer is written even when the request's time is over.
+	ctx := context.WithoutCancel(c.Request().Context())
+	c.SetRequest(c.Request().WithContext(ctx))
 	p := problemOf(err)
 	switch {
 	case p.status >= http.StatusInternalServerError:

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -189,9 +188,10 @@ const (
 	buyerCookie    = "tm_purchase_" // and the end of the purchase's id: one browser may hold several
 )
 
-func (s *Server) cookie(name, path, value string, until time.Time) *http.Cookie {
-	c := &http.Cookie{Name: name, Value: value, Path: path, Expires: until, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: s.secure()}
-	if value == "" {
+// cookie lives as long as its session: by age, since browsers' clocks differ.
+func (s *Server) cookie(name, path, value string, of identity.Session) *http.Cookie {
+	c := &http.Cookie{Name: name, Value: value, Path: path, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: s.secure()}
+	if c.MaxAge = int(of.ExpiresAt.Sub(of.CreatedAt).Seconds()); value == "" {
 		c.MaxAge = -1
 	}
 	return c

@@ -108,16 +108,12 @@ var commonNotices = map[fault.Class]notice{
 
 // failPage shows an error to a person.
 func (s *Server) failPage(c echo.Context, err error, p problem, rid string) error {
-	class := fault.ClassOf(err)
-	if class == "" && p.kind == "not_found" {
-		class = fault.NotFound
-	}
 	n, found := notice{}, false
 	if at, ok := errors.AsType[*placedError](err); ok {
-		n, found = notices[at.place][class]
+		n, found = notices[at.place][p.class]
 	}
 	if !found {
-		n, found = commonNotices[class]
+		n, found = commonNotices[p.class]
 	}
 	v := console.Notice{Site: s.Site, Status: p.status, Title: p.title, Text: p.detail, RequestID: rid}
 	if found {
@@ -129,7 +125,7 @@ func (s *Server) failPage(c echo.Context, err error, p problem, rid string) erro
 	if v.Text == "" {
 		v.Text = "Nothing was done."
 	}
-	if class == fault.Gone && c.Param("id") != "" {
+	if p.class == fault.Gone && c.Param("id") != "" {
 		v.LinkText, v.LinkHref = "Back to the purchase", "/purchases/"+c.Param("id")
 	}
 	return s.page(c, p.status, console.NoticePage(v))

@@ -110,7 +110,7 @@ func (s *Server) verify(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c.SetCookie(s.cookie(buyerCookieOf(string(who.Subscription)), "/purchases", token, session.ExpiresAt))
+	c.SetCookie(s.cookie(buyerCookieOf(string(who.Subscription)), "/purchases", token, session))
 	return c.Redirect(http.StatusSeeOther, "/purchases/"+string(who.Subscription))
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
+	"github.com/tailmarket/tailmarket/internal/identity"
 )
 
 // enterPage only asks: a preview of the link must not spend it.
@@ -22,7 +23,7 @@ func (s *Server) enter(c echo.Context) error {
 	if err != nil {
 		return placed(atEnter, err)
 	}
-	c.SetCookie(s.cookie(operatorCookie, "/operator", token, session.ExpiresAt))
+	c.SetCookie(s.cookie(operatorCookie, "/operator", token, session))
 	return c.Redirect(http.StatusSeeOther, "/operator")
 }
 
@@ -33,7 +34,7 @@ func (s *Server) leave(c echo.Context) error {
 			return err
 		}
 	}
-	c.SetCookie(s.cookie(operatorCookie, "/operator", "", s.Now()))
+	c.SetCookie(s.cookie(operatorCookie, "/operator", "", identity.Session{}))
 	return c.Redirect(http.StatusSeeOther, "/operator")
 }
 

@@ -27,14 +27,15 @@ func (s *Server) routes() {
 	aws.GET("/register", s.awsHelp)
 
 	// Buyers. The link is the guard of a claim, the session that of a purchase.
-	buyer := e.Group("", s.bound(s.Limits.Body), s.sameOrigin, s.private)
-	buyer.GET("/claim/:token", s.claimPage)
-	buyer.POST("/claim/:token/email", s.claimEmail)
-	buyer.POST("/claim/:token/invite", s.claimInvite)
-	buyer.GET("/claim/:token/sent", s.claimSent)
-	buyer.GET("/verify/:token", s.verifyPage)
-	buyer.POST("/verify/:token", s.verify)
-	owner := buyer.Group("/purchases/:id", s.requireBuyer)
+	visit := e.Group("/claim/:token", s.bound(s.Limits.Body), s.sameOrigin, s.private)
+	visit.GET("", s.claimPage)
+	visit.POST("/email", s.claimEmail)
+	visit.POST("/invite", s.claimInvite)
+	visit.GET("/sent", s.claimSent)
+	proof := e.Group("/verify/:token", s.bound(s.Limits.Body), s.sameOrigin, s.private)
+	proof.GET("", s.verifyPage)
+	proof.POST("", s.verify)
+	owner := e.Group("/purchases/:id", s.bound(s.Limits.Body), s.sameOrigin, s.private, s.requireBuyer)
 	owner.GET("", s.purchasePage)
 	owner.GET("/name", s.namePage)
 	owner.POST("/name", s.name)
@@ -58,6 +59,20 @@ func (s *Server) routes() {
 
 	// Programs, with the operator's key. What openapi.yaml describes is generated.
 	e.POST("/v1/usage", s.usage, s.bound(s.Limits.UsageBody), s.requireKey(identity.Operator))
-	v1 := e.Group("", s.bound(s.Limits.Body), s.requireKey(identity.Operator))
-	api.RegisterHandlers(v1, api.NewStrictHandler(operations{s}, nil))
+	api.RegisterHandlers(guarded{e, []echo.MiddlewareFunc{s.bound(s.Limits.Body), s.requireKey(identity.Operator)}}, api.NewStrictHandler(operations{s}, nil))
+}
+
+// guarded puts guards before generated routes. A group without a prefix would
+// put them before every unknown address too.
+type guarded struct {
+	*echo.Echo
+	guards []echo.MiddlewareFunc
+}
+
+func (g guarded) GET(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) *echo.Route {
+	return g.Echo.GET(path, h, append(g.guards, m...)...)
+}
+
+func (g guarded) POST(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) *echo.Route {
+	return g.Echo.POST(path, h, append(g.guards, m...)...)
 }
