@@ -46,6 +46,7 @@ func (s *Service) NewKey(ctx context.Context, sub id.Subscription, by string) er
 			return fault.New(fault.Conflict, "a join key is made when the network is active; this page shows what is being waited for")
 		}
 		t.KeyNumber++
+		t.KeyID = ""
 		t.Step, t.StepSince, t.RevealedAt, t.RevealedBy = StepKey, s.Now(), time.Time{}, ""
 		return tx.Mark(ctx, DueProvision, string(sub), s.Now())
 	})

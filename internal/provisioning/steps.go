@@ -124,19 +124,27 @@ func (s *Service) settings(ctx context.Context, d Driver, at Access, t Tailnet, 
 }
 
 // makeKey makes the join key the buyer is shown. Keys of ours that are still valid
-// are revoked first: earlier ones, and those a killed run made and never kept.
+// are revoked first: earlier ones, and those a killed run made and never kept. The
+// kept one stays if it still works: a suspension was called off before it took it.
 func (s *Service) makeKey(ctx context.Context, d Driver, at Access, t Tailnet) (Tailnet, error) {
 	keys, err := d.Keys(ctx, at)
 	if err != nil {
 		return t, fmt.Errorf("list keys: %w", err)
 	}
+	works := false
 	for _, k := range keys {
-		if !strings.HasPrefix(k.Description, ours) {
+		if k.ID == t.KeyID {
+			works = true
+		}
+		if k.ID == t.KeyID || !strings.HasPrefix(k.Description, ours) {
 			continue
 		}
 		if err := d.RevokeKey(ctx, at, k.ID); err != nil {
 			return t, fmt.Errorf("revoke key %s: %w", k.ID, err)
 		}
+	}
+	if works {
+		return s.commit(ctx, t, s.activate)
 	}
 	key, err := d.CreateKey(ctx, at, KeySpec{
 		Description: fmt.Sprintf("%s%d", ours, t.KeyNumber), Reusable: true, Tags: []string{ClientTag}, Expiry: keyLife,
@@ -152,12 +160,16 @@ func (s *Service) makeKey(ctx context.Context, d Driver, at Access, t Tailnet) (
 			return err
 		}
 		t.KeyID, t.HasKey, t.RevealedAt, t.RevealedBy = key.ID, true, time.Time{}, ""
-		t.State, t.Step, t.SuspendedAt, t.RevokedAt = StateActive, StepNone, time.Time{}, time.Time{}
-		if t.ReadyAt.IsZero() {
-			t.ReadyAt = s.Now()
-		}
-		return nil
+		return s.activate(ctx, tx, t)
 	})
+}
+
+func (s *Service) activate(_ context.Context, _ Tx, t *Tailnet) error {
+	t.State, t.Step, t.SuspendedAt, t.RevokedAt = StateActive, StepNone, time.Time{}, time.Time{}
+	if t.ReadyAt.IsZero() {
+		t.ReadyAt = s.Now()
+	}
+	return nil
 }
 
 // revokeKeys takes back every join key, whoever made it. After a suspension the

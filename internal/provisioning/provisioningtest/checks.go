@@ -1,5 +1,3 @@
-//go:build wip
-
 package provisioningtest
 
 import (
@@ -140,8 +138,8 @@ func (w *world) none(ctx context.Context) error {
 	return err
 }
 
-func becomesTailnet(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func becomesTailnet(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	for range 2 {
 		if _, err := w.run(ctx, sub, provisioning.DoFull); err != nil {
 			return err
@@ -208,10 +206,10 @@ const manyCalls = 60 // no run makes so many
 // killed runs towards one thing, kills the run at its nth chance, then runs towards
 // another in a process that lives; for every n, and on both sides of the chance.
 func killed(first, then provisioning.Do, plant func(w *world, n int, after bool) (*provisioning.Service, func() int)) func(context.Context, func() Harness) error {
-	return func(ctx context.Context, make func() Harness) error {
+	return func(ctx context.Context, fresh func() Harness) error {
 		for _, after := range []bool{false, true} {
 			for n := 1; ; n++ {
-				w := open(make())
+				w := open(fresh())
 				oldKey, err := w.begin(ctx, first)
 				if err != nil {
 					return err
@@ -256,8 +254,8 @@ func killedWrites(first, then provisioning.Do) func(context.Context, func() Harn
 	})
 }
 
-func policyIsGuarded(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func policyIsGuarded(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	if _, err := w.run(ctx, sub, provisioning.DoFull); err != nil {
 		return err
 	}
@@ -278,7 +276,7 @@ func policyIsGuarded(ctx context.Context, make func() Harness) error {
 	}
 	err = w.driver.PutPolicy(ctx, at, provisioning.Policy{Text: "// ours\n" + read.Text, ETag: read.ETag})
 	if !fault.Is(err, fault.Conflict) {
-		return fmt.Errorf("the second writer got %v, want a conflict", err)
+		return fmt.Errorf("the second writer got %w, want a conflict", err)
 	}
 	now, err := w.driver.Policy(ctx, at)
 	if err != nil || now.Text != theirs {
@@ -286,13 +284,13 @@ func policyIsGuarded(ctx context.Context, make func() Harness) error {
 	}
 	err = w.driver.PutPolicy(ctx, at, provisioning.Policy{Text: `{"acls": [{"action": "accept", "src": ["tag:nobody"], "dst": ["*:*"]}]}`, ETag: now.ETag})
 	if !fault.Is(err, fault.Invalid) {
-		return fmt.Errorf("a policy that names an undefined tag got %v, want invalid", err)
+		return fmt.Errorf("a policy that names an undefined tag got %w, want invalid", err)
 	}
 	return nil
 }
 
-func suspendsAndResumes(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func suspendsAndResumes(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	oldKey, err := w.begin(ctx, provisioning.DoSuspend)
 	if err != nil {
 		return err
@@ -334,8 +332,8 @@ func suspendsAndResumes(ctx context.Context, make func() Harness) error {
 	return nil
 }
 
-func revokes(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func revokes(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	oldKey, err := w.begin(ctx, provisioning.DoRevoke)
 	if err != nil {
 		return err
@@ -351,8 +349,8 @@ func revokes(ctx context.Context, make func() Harness) error {
 	return w.end(ctx, provisioning.DoRevoke, oldKey)
 }
 
-func revealsOnce(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func revealsOnce(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	s, err := w.run(ctx, sub, provisioning.DoFull)
 	if err != nil {
 		return err
@@ -364,7 +362,7 @@ func revealsOnce(ctx context.Context, make func() Harness) error {
 	_, err = s.Reveal(ctx, sub, "bo")
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok || f.Class != fault.Gone || !strings.Contains(f.Public, "new one") {
-		return fmt.Errorf("the second reveal said %v, want gone, and how to get a new one", err)
+		return fmt.Errorf("the second reveal said %w, want gone, and how to get a new one", err)
 	}
 	if v, err := s.View(ctx, sub); err != nil || !v.KeyRevealed || v.KeyReady || !v.CanAskKey {
 		return errors.Join(err, fmt.Errorf("the view after the reveal: %+v", v))
@@ -394,15 +392,15 @@ func revealsOnce(ctx context.Context, make func() Harness) error {
 	return w.World.Join(ctx, at.Remote, "second", second)
 }
 
-func recovers(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func recovers(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	const name = "tnt-lost"
 	made, _, err := w.driver.Create(ctx, name)
 	if err != nil {
 		return err
 	}
 	if _, _, err := w.driver.Create(ctx, name); !fault.Is(err, fault.Conflict) {
-		return fmt.Errorf("a second create got %v, want a conflict", err)
+		return fmt.Errorf("a second create got %w, want a conflict", err)
 	}
 	found, ok, err := w.driver.Find(ctx, name)
 	if err != nil || !ok || found.ID != made.ID {
@@ -431,8 +429,8 @@ func recovers(ctx context.Context, make func() Harness) error {
 	return nil
 }
 
-func inherits(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func inherits(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	const heir = id.Subscription("sub_heir")
 	if _, err := w.run(ctx, sub, provisioning.DoFull); err != nil {
 		return err
@@ -461,8 +459,8 @@ func inherits(ctx context.Context, make func() Harness) error {
 	return nil
 }
 
-func deletes(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func deletes(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	r, c, err := w.driver.Create(ctx, "tnt-short-lived")
 	if err != nil {
 		return err

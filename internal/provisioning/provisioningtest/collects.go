@@ -1,5 +1,3 @@
-//go:build wip
-
 package provisioningtest
 
 import (
@@ -13,8 +11,8 @@ import (
 )
 
 // collects lives through three looks at a tailnet. It starts at 9:20.
-func collects(ctx context.Context, make func() Harness) error {
-	w := open(make())
+func collects(ctx context.Context, fresh func() Harness) error {
+	w := open(fresh())
 	s, err := w.run(ctx, sub, provisioning.DoFull)
 	if err != nil {
 		return err

@@ -1,5 +1,3 @@
-//go:build wip
-
 // Package provisioningtest is the one suite every driver passes: it works tailnets
 // through provisioning's own steps, kills the run at every call and at every write,
 // and looks at the control plane afterwards. It owns what a driver must do; it leaves

@@ -1,5 +1,3 @@
-//go:build wip
-
 package provisioningtest
 
 import (
@@ -63,15 +61,15 @@ func (c *Clock) Advance(d time.Duration) time.Time {
 // Check is one thing a driver must do.
 type Check struct {
 	Name string
-	Run  func(ctx context.Context, make func() Harness) error
+	Run  func(ctx context.Context, fresh func() Harness) error
 }
 
 // Run holds a driver against every check.
-func Run(t *testing.T, make func(t *testing.T) Harness) {
+func Run(t *testing.T, fresh func(t *testing.T) Harness) {
 	for _, c := range Checks() {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			if err := c.Run(t.Context(), func() Harness { return make(t) }); err != nil {
+			if err := c.Run(t.Context(), func() Harness { return fresh(t) }); err != nil {
 				t.Error(err)
 			}
 		})

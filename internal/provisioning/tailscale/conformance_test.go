@@ -1,5 +1,3 @@
-//go:build wip
-
 package tailscale_test
 
 import (
@@ -48,7 +46,7 @@ func (w world) sim(ctx context.Context, method, kind string, r provisioning.Remo
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	text, _ := io.ReadAll(res.Body)
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s %s answered %d: %s", method, kind, res.StatusCode, text)
@@ -94,6 +92,9 @@ func start(t testing.TB, s *store.Store, limit int) (provisioningtest.Harness, *
 				t.Fatal(err)
 			}
 			can := embedded.Capabilities()
+			if hc.Transport == nil {
+				hc = &http.Client{Transport: http.DefaultTransport}
+			}
 			d, err := tailscale.Config{
 				Name: "embedded", BaseURL: web.URL, ClientID: parent.ClientID, ClientSecret: parent.Secret, Capabilities: &can,
 			}.Open(&http.Client{Transport: store.GuardTransport(hc.Transport)}, time.Now)

@@ -945,7 +945,9 @@ func (q *Queries) SetTailnetCredential(ctx context.Context, arg SetTailnetCreden
 
 const setTailnetJoinKey = `-- name: SetTailnetJoinKey :exec
 UPDATE tailnets
-SET join_key = $2
+SET join_key = $2,
+    revealed_at = 0,
+    revealed_by = ''
 WHERE id = $1
 `
 
@@ -954,6 +956,7 @@ type SetTailnetJoinKeyParams struct {
 	JoinKey []byte
 }
 
+// A key that is kept is not revealed yet.
 func (q *Queries) SetTailnetJoinKey(ctx context.Context, arg SetTailnetJoinKeyParams) error {
 	_, err := q.db.ExecContext(ctx, setTailnetJoinKey, arg.ID, arg.JoinKey)
 	return err

@@ -47,8 +47,11 @@ SET credential = $2
 WHERE id = $1;
 
 -- name: SetTailnetJoinKey :exec
+-- A key that is kept is not revealed yet.
 UPDATE tailnets
-SET join_key = $2
+SET join_key = $2,
+    revealed_at = 0,
+    revealed_by = ''
 WHERE id = $1;
 
 -- name: EnsureTailnetUse :execrows
