@@ -6,6 +6,7 @@ package storetest
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -52,8 +53,43 @@ func Options(t testing.TB, engine store.Engine) store.Options {
 	o := store.Options{DataDir: dir, Keys: keys, Log: slog.New(slog.DiscardHandler), Wall: time.Now}
 	if engine == store.Postgres {
 		o.URL = database(t)
+	} else {
+		file(t, dir)
 	}
 	return o
+}
+
+var migrated = sync.OnceValues(func() (b []byte, err error) {
+	dir, err := os.MkdirTemp("", "storetest")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Options{DataDir: dir, Log: slog.New(slog.DiscardHandler), Wall: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Migrate(ctx)
+	if err := errors.Join(err, s.Close()); err != nil { // closing it moves the log into the file
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(dir, sqliteFile)) //nolint:gosec // a file of ours
+})
+
+const sqliteFile = "tailmarket.db" // as the store names it
+
+// file puts a database that was migrated once into dir: migrating takes longer
+// than most tests.
+func file(t testing.TB, dir string) {
+	t.Helper()
+	b, err := migrated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, sqliteFile), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Reopen opens the database o describes and migrates it.
