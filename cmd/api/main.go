@@ -7,13 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/tailmarket/tailmarket/internal/app"
 	"github.com/tailmarket/tailmarket/internal/config"
+	"github.com/tailmarket/tailmarket/internal/telemetry"
 )
 
 func main() {
@@ -25,7 +25,7 @@ func main() {
 	}
 }
 
-// command is one word after "api".
+// command is one word, or two, after "api".
 type command struct {
 	name, help string
 	run        func(ctx context.Context, e env) error
@@ -33,6 +33,7 @@ type command struct {
 
 // env is what a command may use.
 type env struct {
+	command        string
 	args           []string
 	environ        []string
 	stdout, stderr io.Writer
@@ -40,8 +41,12 @@ type env struct {
 
 func commands() []command {
 	return []command{
-		{"migrate", "bring the database's schema to the newest version", migrate},
+		{"serve", "run everything until stopped; no setting is needed", serve},
+		{"migrate", "bring the database's schema to the newest version (serve does it too)", migrate},
 		{"config", "show the effective settings, secrets hidden", showConfig},
+		{"conservation", "show where every unit is; fails when one is nowhere, or in two places", conservation},
+		{"product", "product go-live -from HOUR ends observe mode: from that hour on we provision and meter", product},
+		{"operator-link", "print a one-time link to the operator's pages", operatorLink},
 	}
 }
 
@@ -49,7 +54,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 {
 		for _, c := range commands() {
 			if c.name == args[0] {
-				err := c.run(ctx, env{args[1:], environ, stdout, stderr})
+				err := c.run(ctx, env{args[0], args[1:], environ, stdout, stderr})
 				if errors.Is(err, flag.ErrHelp) {
 					return nil
 				}
@@ -71,8 +76,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 }
 
 // settings parses a command's flags and loads the settings.
-func (e env) settings(name string, more func(*flag.FlagSet)) (config.Config, error) {
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+func (e env) settings(more func(*flag.FlagSet)) (config.Config, error) {
+	fs := flag.NewFlagSet(e.command, flag.ContinueOnError)
 	fs.SetOutput(e.stderr)
 	path := fs.String("config", "", "path of a YAML file with settings")
 	if more != nil {
@@ -82,39 +87,58 @@ func (e env) settings(name string, more func(*flag.FlagSet)) (config.Config, err
 		return config.Config{}, err
 	}
 	if fs.NArg() > 0 {
-		return config.Config{}, fmt.Errorf("%s takes no argument %q", name, fs.Arg(0))
+		return config.Config{}, fmt.Errorf("%s takes no argument %q", e.command, fs.Arg(0))
 	}
 	return config.Load(e.environ, *path)
 }
 
-func (e env) logger() *slog.Logger { return slog.New(slog.NewTextHandler(e.stderr, nil)) }
+// with opens what the settings describe for do, and closes it again.
+func (e env) with(ctx context.Context, more func(*flag.FlagSet), do func(*app.Base) error) error {
+	c, err := e.settings(more)
+	if err != nil {
+		return err
+	}
+	b, err := app.OpenBase(ctx, c, telemetry.NewLogger(e.stderr, c.LogFormat, c.LogLevel))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(b), b.Close())
+}
+
+func serve(ctx context.Context, e env) error {
+	return e.with(ctx, nil, func(b *app.Base) error { return b.Serve(ctx, e.stdout) })
+}
 
 func migrate(ctx context.Context, e env) error {
-	c, err := e.settings("migrate", nil)
-	if err != nil {
+	return e.with(ctx, nil, func(b *app.Base) error {
+		n, err := b.Store.Migrate(ctx)
+		if err != nil {
+			return err
+		}
+		v, err := b.Store.Version(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(e.stdout, "%d migrations applied; the schema is at version %d\n", n, v)
 		return err
-	}
-	b, err := app.OpenBase(ctx, c, e.logger())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = b.Close() }()
-	n, err := b.Store.Migrate(ctx)
-	if err != nil {
-		return err
-	}
-	v, err := b.Store.Version(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(e.stdout, "%d migrations applied; the schema is at version %d\n", n, v)
-	return err
+	})
 }
 
 func showConfig(_ context.Context, e env) error {
-	c, err := e.settings("config", nil)
+	c, err := e.settings(nil)
 	if err != nil {
 		return err
 	}
 	return c.Print(e.stdout)
+}
+
+func operatorLink(ctx context.Context, e env) error {
+	return e.with(ctx, nil, func(b *app.Base) error {
+		link, err := b.OperatorLink(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(e.stdout, link)
+		return err
+	})
 }

@@ -22,6 +22,7 @@ type Config struct {
 	LogFormat string     `default:"text" accepts:"text or json"`
 	LogLevel  slog.Level `default:"info" accepts:"debug, info, warn or error"`
 
+	Seller   Seller
 	SMTP     SMTP
 	AWS      AWS
 	Embedded Embedded
@@ -31,6 +32,12 @@ type Config struct {
 	Instance Instance
 
 	origin map[string]string // setting → where its value came from; for Print
+}
+
+// Seller is who the buyers' pages speak for.
+type Seller struct {
+	Name    string `default:"tailmarket" accepts:"the name buyers know the seller by; at most 80 characters"`
+	Support string `accepts:"an e-mail address or an https address where buyers find help; empty sends them to the listing's contact"`
 }
 
 // SMTP is where mail to buyers leaves. Without Addr it stays on the operator's
@@ -66,11 +73,9 @@ type Embedded struct {
 // Metering sets the rhythm between use and bill. Periods are business time,
 // back-off is wall time.
 type Metering struct {
-	SealDelay    time.Duration `default:"10m" accepts:"how long after its end an hour is sealed, such as 10m; at most 1h"`
-	SweepEvery   time.Duration `default:"5m" accepts:"how often every purchase is read back from its marketplace, such as 5m"`
-	CollectEvery time.Duration `default:"5m" accepts:"how often tailnets are counted, such as 5m; at most 1h"`
-	BackoffBase  time.Duration `default:"1s" accepts:"the first pause after a failed try, such as 1s"`
-	BackoffMax   time.Duration `default:"5m" accepts:"the longest pause between tries, such as 5m; not under the first"`
+	SweepEvery  time.Duration `default:"5m" accepts:"how often every purchase is read back from its marketplace, such as 5m"`
+	BackoffBase time.Duration `default:"1s" accepts:"the first pause after a failed try, such as 1s"`
+	BackoffMax  time.Duration `default:"5m" accepts:"the longest pause between tries, such as 5m; not under the first"`
 }
 
 // Limits bound whatever comes in.

@@ -23,7 +23,7 @@ func TestNoSettingIsNeededToStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Listen != "127.0.0.1:8080" || c.DatabaseURL.IsSet() || c.AWS.Enabled() || c.Metering.SealDelay != 10*time.Minute ||
+	if c.Listen != "127.0.0.1:8080" || c.DatabaseURL.IsSet() || c.AWS.Enabled() || c.Metering.SweepEvery != 5*time.Minute ||
 		c.Limits.UsageBodyBytes != 8<<20 || c.OperatorKeyFile() != "data/operator.key" {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -72,13 +72,13 @@ aws:
   event_key_file: `+secret+`
   secret_access_key_env: DEPLOY_SECRET
   access_key_id: AKIDEXAMPLE
-metering: {seal_delay: 7m}
+metering: {sweep_every: 7m}
 `)
 	c, err := config.Load([]string{"TAILMARKET_CONFIG=" + file, "TAILMARKET_LISTEN=127.0.0.1:7070", "DEPLOY_SECRET=abc"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.Listen, c.LogFormat, c.AWS.SellerAccount, c.AWS.EventKey.Reveal(), c.AWS.SecretAccessKey.Reveal(), c.Metering.SealDelay}
+	got := []any{c.Listen, c.LogFormat, c.AWS.SellerAccount, c.AWS.EventKey.Reveal(), c.AWS.SecretAccessKey.Reveal(), c.Metering.SweepEvery}
 	want := []any{"127.0.0.1:7070", "json", "012345678901", "from-a-file-0123456789", "abc", 7 * time.Minute}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -107,7 +107,7 @@ listen: 127.0.0.1:1
 listen: 127.0.0.1:2
 nonsense: 3
 metering:
-  seal_dealy: 10m
+  swep_every: 10m
   sweep_every: [1, 2]
 aws:
   event_key: plain-in-the-file
@@ -123,6 +123,7 @@ aws:
 		"TAILMARKET_LOG_LEVEL=loud",
 		"TAILMARKET_LOG_FORMAT=xml",
 		"TAILMARKET_SMTP_FROM=someone",
+		"TAILMARKET_SELLER_SUPPORT=http://help.example.com",
 		"TAILMARKET_EMBEDDED_LISTEN=0.0.0.0:0",
 		"TAILMARKET_AWS_SELLER_ACCOUNT=12",
 		"TAILMARKET_AWS_ENDPOINT=http://simulator.example.com",
@@ -160,18 +161,19 @@ aws:
 		"TAILMARKET_LOG_LEVEL",
 		"TAILMARKET_METERING_BACKOFF_MAX",
 		"TAILMARKET_PUBLIC_URL",
+		"TAILMARKET_SELLER_SUPPORT",
 		"TAILMARKET_SMTP_ADDR",
 		"aws.event_key",
 		"listen",
-		"metering.seal_dealy",
 		"metering.sweep_every",
+		"metering.swep_every",
 		"nonsense",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s\n%v", diff, err)
 	}
 	text := err.Error()
-	for _, advice := range []string{"nearest is TAILMARKET_LISTEN", "nearest is metering.seal_delay", "event_key_file: PATH", file + ":6"} {
+	for _, advice := range []string{"nearest is TAILMARKET_LISTEN", "nearest is metering.sweep_every", "event_key_file: PATH", file + ":6"} {
 		if !strings.Contains(text, advice) {
 			t.Errorf("no %q in\n%s", advice, text)
 		}

@@ -34,6 +34,7 @@ func (c Config) problems() Problems {
 	v.listeners()
 	v.places()
 	v.logs()
+	v.seller()
 	v.mail()
 	v.aws()
 	v.rhythm()
@@ -113,6 +114,16 @@ func (v *checker) logs() {
 	v.want(v.c.LogFormat == "text" || v.c.LogFormat == "json", "LOG_FORMAT", v.c.LogFormat)
 }
 
+func (v *checker) seller() {
+	o := v.c.Seller
+	v.want(o.Name != "" && len([]rune(o.Name)) <= 80, "SELLER_NAME", o.Name)
+	if o.Support != "" {
+		address, err := mail.ParseAddress(o.Support)
+		u := webURL(o.Support)
+		v.want(err == nil && address.Address == o.Support || u != nil && u.Scheme == "https", "SELLER_SUPPORT", o.Support)
+	}
+}
+
 func (v *checker) mail() {
 	m := v.c.SMTP
 	if m.Addr == "" {
@@ -157,9 +168,7 @@ func (v *checker) aws() {
 
 func (v *checker) rhythm() {
 	m := v.c.Metering
-	v.span("METERING_SEAL_DELAY", m.SealDelay, time.Second, time.Hour)
 	v.span("METERING_SWEEP_EVERY", m.SweepEvery, time.Second, 24*time.Hour)
-	v.span("METERING_COLLECT_EVERY", m.CollectEvery, time.Second, time.Hour)
 	v.span("METERING_BACKOFF_BASE", m.BackoffBase, time.Millisecond, time.Hour)
 	v.span("METERING_BACKOFF_MAX", m.BackoffMax, max(m.BackoffBase, time.Millisecond), 24*time.Hour)
 }
