@@ -23,7 +23,10 @@ const SampleEvery = 5 * time.Minute
 
 // NextSample is the sampling instant after t: samples lie on multiples of
 // SampleEvery, whenever the one before was taken.
-func NextSample(t time.Time) time.Time { return t.UTC().Truncate(SampleEvery).Add(SampleEvery) }
+func NextSample(t time.Time) time.Time { return LastSample(t).Add(SampleEvery) }
+
+// LastSample is the newest sampling instant that is not after t.
+func LastSample(t time.Time) time.Time { return t.UTC().Truncate(SampleEvery) }
 
 // UsageEvent is one fact of use, as this room tells it.
 type UsageEvent struct {
@@ -36,32 +39,35 @@ type UsageEvent struct {
 }
 
 // Sample is what one look at a tailnet says: after it, the collected meters are
-// known for (From, To]. Coverage and events must be stored in one transaction, and
-// only if the coverage still ends at From; then a repeated, killed or overtaken
-// collection leaves nothing twice. An empty interval (To not after From) says that
-// there is nothing to store.
+// known for (From, To]. The coverage is stored with the last of the events or after
+// all of them. Looks at sampling instants tell one fact by one id, so one that is
+// repeated, killed half-way or overtaken leaves nothing twice, whatever part of its
+// events was stored. An empty interval (To not after From) says that there is
+// nothing to store.
 type Sample struct {
 	From, To time.Time
 	Events   []UsageEvent
 }
 
 // Collect looks at the tailnet of a purchase and says what was used after covered,
-// the instant up to which usage is stored (zero: none is), until at. At is now, or
-// the purchase's end when that has passed. Harmless to repeat. A purchase without a
-// tailnet used nothing; one whose tailnet is cut, or in a successor's hands, uses
-// nothing any more.
+// the instant up to which usage is stored (zero: none is), until at. At is the last
+// sampling instant, or the purchase's end when that has passed. Harmless to repeat.
+// A purchase without a tailnet used nothing; one whose tailnet is cut, or in a
+// successor's hands, uses nothing any more.
 //
 // It never says more than was seen:
 //   - a person is counted in the hour in which the look saw them connected, or in
 //     which the control plane saw them last;
-//   - tagged resources are those there at the instant. Ephemeral nodes are not among
-//     them, tagged or not: they are metered by the minute;
+//   - tagged resources are those connected at the instant. Ephemeral nodes are not
+//     among them, tagged or not: they are metered by the minute;
 //   - an ephemeral node that is connected at the look counts from its creation, or
 //     from covered: it is removed when it goes, and its id does not come back. One
 //     that has gone counts to the last look that saw it;
+//   - a node that waits for approval reaches nobody and is not counted, nor is one
+//     shared in from another tailnet;
 //   - who came after at is of the next sample.
 func (s *Service) Collect(ctx context.Context, sub id.Subscription, covered, at time.Time) (Sample, error) {
-	covered, at = covered.UTC(), at.UTC()
+	covered, at = micro(covered), micro(at)
 	sample := Sample{From: covered, To: at}
 	if !at.After(covered) {
 		sample.To = covered
@@ -138,10 +144,12 @@ func Count(l Look) []UsageEvent {
 	tagged := 0
 	for _, n := range l.Devices {
 		switch {
-		case n.External || !n.Created.Before(l.At):
-		case n.Ephemeral && n.Connected:
+		case n.External || n.Waiting || !n.Connected || !n.Created.Before(l.At):
+		case n.Ephemeral:
 			for from := latest(l.From, n.Created); from.Before(l.At); {
-				to := clock.HourOf(from).End() // a part lies in one hour: terms and periods change on the hour
+				// A part lies between two sampling instants, and so in one hour: a look that
+				// begins where an earlier one began says of each part what that one said.
+				to := NextSample(from)
 				if to.After(l.At) {
 					to = l.At
 				}
@@ -150,7 +158,7 @@ func Count(l Look) []UsageEvent {
 				}
 				from = to
 			}
-		case !n.Ephemeral && len(n.Tags) > 0:
+		case len(n.Tags) > 0:
 			tagged++
 		}
 	}
@@ -169,6 +177,9 @@ func hundredths(d time.Duration) int64 {
 	}
 	return int64(d / (600 * time.Millisecond))
 }
+
+// micro is the resolution of what is stored.
+func micro(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 

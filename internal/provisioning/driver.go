@@ -126,6 +126,7 @@ type Device struct {
 	Tags      []string
 	Ephemeral bool
 	External  bool // shared in from another tailnet: never metered here
+	Waiting   bool // for approval: it reaches nobody yet
 	Connected bool
 }
 

@@ -204,7 +204,8 @@ func (d *driver) Devices(ctx context.Context, t provisioning.Access) ([]provisio
 	out := make([]provisioning.Device, len(devices))
 	for i, n := range devices {
 		out[i] = provisioning.Device{
-			ID: n.NodeID, Created: n.Created.UTC(), Tags: n.Tags, Ephemeral: n.IsEphemeral, External: n.IsExternal, Connected: n.ConnectedToControl,
+			ID: n.NodeID, Created: n.Created.UTC(), Tags: n.Tags, Ephemeral: n.IsEphemeral, External: n.IsExternal,
+			Waiting: !n.Authorized, Connected: n.ConnectedToControl,
 		}
 	}
 	return out, nil
