@@ -77,7 +77,11 @@ func (w world) RemoveNode(ctx context.Context, r provisioning.Remote, node strin
 // start serves an embedded control plane over s.
 func start(t testing.TB, s *store.Store, limit int) (provisioningtest.Harness, *embedded.Server, string) {
 	t.Helper()
-	clock := provisioningtest.NewClock()
+	return startAt(t, s, limit, provisioningtest.NewClock())
+}
+
+func startAt(t testing.TB, s *store.Store, limit int, clock *provisioningtest.Clock) (provisioningtest.Harness, *embedded.Server, string) {
+	t.Helper()
 	srv := embedded.New(embedded.Options{Store: s.Embedded(), Now: clock.Now, Wall: time.Now, Limit: limit, Log: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
 	mux.Handle("/sim/", srv.Control())
