@@ -1,5 +1,3 @@
-//go:build demo
-
 package main
 
 import (
@@ -49,8 +47,8 @@ func (c *child) spawn() error {
 		return fmt.Errorf("find this executable: %w", err)
 	}
 	cmd := exec.Command(self) //nolint:gosec,noctx // our own executable; ended by stop, not by a context, so that it can end in order
-	cmd.Env = append(append(os.Environ(), childMark+"=1"), c.env...)
-	cmd.Stdout, cmd.Stderr = c.stderr, c.stderr
+	cmd.Env = append(c.env, childMark+"=1")
+	cmd.Stderr = c.stderr
 	// The app must not outlive a demo that dies.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

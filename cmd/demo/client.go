@@ -1,5 +1,3 @@
-//go:build demo
-
 package main
 
 import (
@@ -133,4 +131,101 @@ func (c *appClient) usage(ctx context.Context, batch []usageEvent, want string) 
 
 func (c *appClient) simURL(kind, tailnet, id string) string {
 	return c.embedded + "/sim/" + kind + "/" + url.PathEscape(tailnet) + "/" + url.PathEscape(id)
+}
+
+func (c *appClient) addUser(ctx context.Context, tailnet, id string, at time.Time) error {
+	return c.call(ctx, http.MethodPut, c.simURL("users", tailnet, id), jsonType, map[string]any{"login_name": id + "@buyer.example", "joined_at": at}, nil)
+}
+
+// addNode adds a tagged machine; an ephemeral one is gone when it disconnects.
+func (c *appClient) addNode(ctx context.Context, tailnet, id string, ephemeral bool, at time.Time) error {
+	body := map[string]any{"hostname": id, "tags": []string{"tag:server"}, "ephemeral": ephemeral, "joined_at": at}
+	return c.call(ctx, http.MethodPut, c.simURL("nodes", tailnet, id), jsonType, body, nil)
+}
+
+// remove ends the presence of a person or node; kind is users or nodes.
+func (c *appClient) remove(ctx context.Context, kind, tailnet, id string, at time.Time) error {
+	return c.call(ctx, http.MethodDelete, c.simURL(kind, tailnet, id), jsonType, map[string]any{"left_at": at}, nil)
+}
+
+// purchase is a subscription as the operator's API tells it.
+type purchase struct {
+	ID        string `json:"id"`
+	Purchase  string `json:"purchase"` // AWS: the licence
+	State     string `json:"state"`
+	TailnetID string `json:"tailnet_id"`
+}
+
+// subscription finds a purchase by its licence; nil while the app has not heard of it.
+func (c *appClient) subscription(ctx context.Context, license string) (*purchase, error) {
+	var page struct {
+		Items []purchase `json:"items"`
+	}
+	err := c.get(ctx, "/v1/subscriptions?marketplace=aws&purchase="+url.QueryEscape(license), &page)
+	if err != nil || len(page.Items) == 0 {
+		return nil, err
+	}
+	return &page.Items[0], nil
+}
+
+func (c *appClient) subscriptions(ctx context.Context) ([]purchase, error) {
+	var all []purchase
+	for after := ""; ; {
+		var page struct {
+			Items []purchase `json:"items"`
+			Next  string     `json:"next"`
+		}
+		if err := c.get(ctx, "/v1/subscriptions?limit=100&after="+url.QueryEscape(after), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if after = page.Next; after == "" {
+			return all, nil
+		}
+	}
+}
+
+// ledger is the app's report of where every unit is.
+type ledger struct {
+	Broken   int      `json:"conservation_broken"`
+	Unsure   string   `json:"unsure"`
+	Problems []string `json:"problems"`
+	Meters   []struct {
+		Marketplace, Subscription, Meter                                        string
+		Measured, Open, Carried, Held, Queued, Sent, Unsure, Accepted, Included string
+		WrittenOff                                                              string `json:"written_off"`
+		CreditLeft                                                              string `json:"credit_left"`
+		Submitted                                                               string
+	} `json:"meters"`
+}
+
+func (c *appClient) ledger(ctx context.Context) (out ledger, err error) {
+	return out, c.get(ctx, "/v1/conservation", &out)
+}
+
+// goLive ends observe mode from the hour that at lies in.
+func (c *appClient) goLive(ctx context.Context, at time.Time) error {
+	return c.call(ctx, http.MethodPost, c.app+"/v1/products/tailnet/go-live", jsonType, map[string]string{"from": at.UTC().Format("2006-01-02T15Z")}, nil)
+}
+
+// mail reads the newest link that was sent to an address, as its owner would:
+// without a mail server, mail waits in the operator's outbox.
+func (c *appClient) mail(ctx context.Context, email string) (string, error) {
+	var page struct {
+		Items []struct{ To, Link string } `json:"items"`
+	}
+	if err := c.get(ctx, "/v1/outbox?limit=100", &page); err != nil {
+		return "", err
+	}
+	for _, m := range page.Items {
+		if m.To == email {
+			return m.Link, nil
+		}
+	}
+	return "", nil
+}
+
+func (c *appClient) operatorLink(ctx context.Context) (string, error) {
+	var out struct{ URL string }
+	return out.URL, c.call(ctx, http.MethodPost, c.app+"/v1/operator-links", jsonType, nil, &out)
 }

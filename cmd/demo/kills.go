@@ -1,5 +1,3 @@
-//go:build demo
-
 package main
 
 import (
@@ -8,9 +6,9 @@ import (
 	"time"
 )
 
-// killer decides when the app dies. Half of the kills and more fall between the
-// simulator receiving a call and the app storing its answer; the rest fall at
-// any moment.
+// killer decides when the app dies. Two kills in three fall between the simulator
+// receiving a call and the app storing its answer, every other one of these while
+// usage is being billed; the rest fall at any moment.
 type killer struct {
 	app   *child
 	total int
@@ -18,7 +16,7 @@ type killer struct {
 	mu     sync.Mutex
 	r      *rand.Rand
 	plan   []time.Time // business times at which the next kill is armed
-	armed  bool
+	armed  func(op string) bool
 	skip   int // received calls to let pass before an armed kill strikes
 	flight int // kills that struck while a call was in flight
 }
@@ -32,40 +30,42 @@ func newKiller(app *child, r *rand.Rand, total int, from, to time.Time) *killer 
 	return k
 }
 
+const (
+	billing = "BatchMeterUsage"
+	polling = "ReceiveMessage" // always under way, so no moment of its own
+)
+
 // tick arms or strikes what is planned up to the business time now.
 func (k *killer) tick(now time.Time) {
 	k.mu.Lock()
-	strike := false
-	for len(k.plan) > 0 && !k.plan[0].After(now) && !k.armed {
-		n := k.total - len(k.plan)
-		k.plan = k.plan[1:]
-		if n%3 == 2 { // one in three at a random moment
-			strike = true
-			break
-		}
-		k.armed, k.skip = true, k.r.IntN(4)
+	defer k.mu.Unlock()
+	if len(k.plan) == 0 || k.plan[0].After(now) || k.armed != nil {
+		return
 	}
-	delay := time.Duration(k.r.IntN(30)) * time.Millisecond
-	k.mu.Unlock()
-	if strike {
+	n := k.total - len(k.plan)
+	k.plan = k.plan[1:]
+	switch n % 3 {
+	case 0:
+		k.armed, k.skip = func(op string) bool { return op == billing }, k.r.IntN(2)
+	case 1:
+		k.armed, k.skip = func(op string) bool { return op != polling }, k.r.IntN(4)
+	default:
+		delay := time.Duration(k.r.IntN(30)) * time.Millisecond
 		time.AfterFunc(delay, func() {
-			if !k.app.kill() {
+			if !k.app.kill() { // it was down already: not a kill
 				k.mu.Lock()
-				k.plan = append([]time.Time{now}, k.plan...) // it was down already: not a kill
-				k.mu.Unlock()
+				defer k.mu.Unlock()
+				k.plan = append([]time.Time{now}, k.plan...)
 			}
 		})
 	}
 }
 
 // received is called by the simulator when it holds a call it has not answered.
-func (k *killer) received(_, phase string) {
-	if phase != "received" {
-		return
-	}
+func (k *killer) received(op, phase string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.armed {
+	if phase != "received" || k.armed == nil || !k.armed(op) {
 		return
 	}
 	if k.skip > 0 {
@@ -73,13 +73,20 @@ func (k *killer) received(_, phase string) {
 		return
 	}
 	if k.app.kill() {
-		k.armed = false
+		k.armed = nil
 		k.flight++
 	}
 }
 
-// left says how many planned kills have not happened.
-func (k *killer) left() int { return k.total - k.app.killed() }
+// disarm lets the app live from now on.
+func (k *killer) disarm() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.plan, k.armed = nil, nil
+}
+
+// done reports that every planned kill has happened.
+func (k *killer) done() bool { return k.app.killed() >= k.total }
 
 // inFlight says how many struck while a call was in flight.
 func (k *killer) inFlight() int {

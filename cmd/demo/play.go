@@ -1,5 +1,3 @@
-//go:build demo
-
 package main
 
 import (
@@ -22,7 +20,7 @@ type play struct {
 	r      *rand.Rand
 	agenda agenda
 	stop   time.Time // when usage stops
-	tick   func(now time.Time)
+	killer *killer
 
 	buyers []*buyer
 	met    met
@@ -195,10 +193,10 @@ func (p *play) join(b *buyer, list *[]span) error {
 	switch list {
 	case &b.use.people:
 		s.id = fmt.Sprintf("person-%d-%d", b.n, b.nodes)
-		err = p.app.addUser(p.ctx, b.tailnet, s.id)
+		err = p.app.addUser(p.ctx, b.tailnet, s.id, s.from)
 	default:
 		s.id = fmt.Sprintf("node-%d-%d", b.n, b.nodes)
-		err = p.app.addNode(p.ctx, b.tailnet, s.id, list == &b.use.ephemeral)
+		err = p.app.addNode(p.ctx, b.tailnet, s.id, list == &b.use.ephemeral, s.from)
 	}
 	if err != nil {
 		return err
@@ -211,16 +209,15 @@ func (p *play) part(b *buyer, list []span, i int) error {
 	if !list[i].until.IsZero() {
 		return nil
 	}
-	var err error
+	kind := "nodes"
 	if len(b.use.people) > 0 && &list[0] == &b.use.people[0] {
-		err = p.app.removeUser(p.ctx, b.tailnet, list[i].id)
-	} else {
-		err = p.app.removeNode(p.ctx, b.tailnet, list[i].id)
+		kind = "users"
 	}
-	if err != nil {
+	at := p.sim.Now()
+	if err := p.app.remove(p.ctx, kind, b.tailnet, list[i].id, at); err != nil {
 		return err
 	}
-	list[i].until = p.sim.Now()
+	list[i].until = at
 	return nil
 }
 
@@ -342,7 +339,7 @@ func (p *play) run() error {
 	// no delayed message is on its way.
 	end := between(p.stop).Add(4 * time.Hour)
 	for now := p.sim.Now(); now.Before(end); now = p.sim.Now() {
-		p.tick(now)
+		p.killer.tick(now)
 		next := now.Truncate(sample).Add(sample)
 		if a, ok := p.agenda.next(next); ok {
 			if err := p.advance(a.at); err != nil {
@@ -358,19 +355,45 @@ func (p *play) run() error {
 		}
 	}
 	for deadline := end.Add(24 * time.Hour); p.sim.Now().Before(deadline); {
-		rest := p.sim.Rest()
-		open, err := p.app.open(p.ctx)
-		if err != nil {
+		p.killer.tick(p.sim.Now())
+		quiet, err := p.quiet()
+		if err != nil || quiet && p.killer.done() {
 			return err
-		}
-		if rest.Busy == 0 && rest.Queue == 0 && rest.Scheduled == 0 && !open {
-			return nil
 		}
 		if err := p.advance(p.sim.Now().Add(sample)); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("not at rest a virtual day after the last use: %+v", p.sim.Rest())
+}
+
+// quiet reports that nothing is on its way, neither at the marketplace nor in
+// the app, and that every purchase is what its marketplace says it is.
+func (p *play) quiet() (bool, error) {
+	if r := p.sim.Rest(); r.Busy > 0 || r.Queue > 0 || r.Scheduled > 0 {
+		return false, nil
+	}
+	all, err := p.app.subscriptions(p.ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range all {
+		if s.State != "active" && s.State != "ended" {
+			return false, nil
+		}
+	}
+	l, err := p.app.ledger(p.ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range l.Meters {
+		for _, q := range []string{m.Open, m.Queued, m.Sent, m.Unsure} {
+			if q != "0" {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 // advance moves the clock; each step is bounded in wall time.

@@ -1,5 +1,3 @@
-//go:build demo
-
 package main
 
 import (

@@ -109,7 +109,7 @@ func (o *Options) complete() error {
 	}
 	if len(o.Products) == 0 {
 		o.Products = []Product{{
-			Code: "7exampl0code1exampl0code2", ID: "prod-0example0exam", Title: "Example Tailnets",
+			Code: "7exampl0code1exampl0code", ID: "prod-0example0exam", Title: "Example Tailnets",
 			Dimensions: []string{"active_user", "tagged_resource", "ephemeral_minute", "api_request"},
 		}}
 	}

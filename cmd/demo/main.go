@@ -1,0 +1,268 @@
+// Command demo is the whole story on one machine: the marketplace and its clock
+// here, the app as a process of its own on the embedded default, buyers who walk
+// through its pages, days of usage, and at the end the marketplace's bill beside
+// the app's ledger and beside what the script did. It compares them from outside,
+// over HTTP, and believes neither.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/app"
+	"github.com/tailmarket/tailmarket/internal/config"
+	"github.com/tailmarket/tailmarket/internal/simulator"
+	"github.com/tailmarket/tailmarket/internal/telemetry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	do := demo
+	if os.Getenv(childMark) != "" {
+		do = runApp
+	}
+	if err := do(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1) //nolint:gocritic // the context's end is the process's
+	}
+}
+
+// runApp is the child: the app, as “api serve” runs it.
+func runApp(ctx context.Context, _ []string, stdout, stderr io.Writer) error {
+	c, err := config.Load(os.Environ(), "")
+	if err != nil {
+		return err
+	}
+	b, err := app.OpenBase(ctx, c, telemetry.NewLogger(stderr, c.LogFormat, c.LogLevel))
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.Serve(ctx, stdout), b.Close())
+}
+
+// options are the demo's flags.
+type options struct {
+	seed         uint64
+	buyers, days int
+	weather      string
+	kills        int
+	once, json   bool
+	verbose      bool
+}
+
+// begins is shortly before a month ends, so that counting periods change on the way.
+var begins = time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
+
+func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	var o options
+	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.Uint64Var(&o.seed, "seed", 1, "seed of the script, the weather and the kills")
+	fs.IntVar(&o.buyers, "buyers", 5, "how many buy")
+	fs.IntVar(&o.days, "days", 3, "virtual days of usage")
+	fs.StringVar(&o.weather, "weather", string(simulator.WeatherHostile), "hostile or good")
+	fs.IntVar(&o.kills, "kill", 0, "how often the app is killed and started again")
+	fs.BoolVar(&o.once, "once", false, "end when everything is billed, instead of staying up")
+	fs.BoolVar(&o.json, "json", false, "print one JSON document on standard output")
+	fs.BoolVar(&o.verbose, "v", false, "show the app's whole log on standard error")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if o.buyers < 1 || o.buyers > 100 || o.days < 1 || o.days > 60 || o.kills < 0 || o.kills > 1000 {
+		return errors.New("want 1 to 100 buyers, 1 to 60 days, 0 to 1000 kills")
+	}
+	s, err := open(ctx, o, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if !o.json {
+		fmt.Fprintf(stdout, "%d buyers, %d virtual days, %s weather, seed %d; the app is at %s and is killed %d times …\n", o.buyers, o.days, o.weather, o.seed, s.child.url, o.kills)
+	}
+	if err := s.play.run(); err != nil {
+		return err
+	}
+	r, err := s.report()
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = json.NewEncoder(stdout).Encode(r)
+	} else {
+		err = r.table(stdout)
+	}
+	if wrong := r.wrong(o); len(wrong) > 0 {
+		err = errors.Join(err, fmt.Errorf("not as it must be:\n  %s", strings.Join(wrong, "\n  ")))
+	}
+	if o.once {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "demo:", err)
+	}
+	if lerr := s.whereToLook(ctx, stdout); lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	<-ctx.Done()
+	return err
+}
+
+// stage is everything that runs.
+type stage struct {
+	o      options
+	dir    string
+	sim    *simulator.Simulator
+	child  *child
+	client *appClient
+	killer *killer
+	play   *play
+}
+
+func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error) {
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s = &stage{o: o}
+	if s.dir, err = os.MkdirTemp("", "tailmarket-demo-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	var killer atomic.Pointer[killer]
+	if s.sim, err = simulator.New(simulator.Options{
+		Seed: o.seed, Weather: simulator.Weather(o.weather), Start: begins, Log: log,
+		OnAnswer: func(op, phase string) {
+			if k := killer.Load(); k != nil {
+				k.received(op, phase)
+			}
+		},
+	}); err != nil {
+		return s, err
+	}
+	env, url, embedded, err := s.settings()
+	if err != nil {
+		return s, err
+	}
+	s.child = &child{env: env, url: url, stderr: stderr, log: log}
+	if err := s.child.start(ctx); err != nil {
+		return s, err
+	}
+	key, err := os.ReadFile(filepath.Join(s.dir, "operator.key"))
+	if err != nil {
+		return s, err
+	}
+	s.client = &appClient{
+		app: url, embedded: embedded, key: strings.TrimSpace(string(key)), http: &http.Client{}, activity: s.sim.Activity, alive: s.child.err,
+	}
+	s.sim.SetMail(s.client.mail)
+	s.sim.SetApp(url)
+	if err := s.client.goLive(ctx, begins); err != nil {
+		return s, err
+	}
+	stop := begins.Add(time.Duration(o.days) * 24 * time.Hour)
+	r := rand.New(rand.NewPCG(o.seed, 1))                                                                 //nolint:gosec // a script, repeatable by seed
+	s.killer = newKiller(s.child, rand.New(rand.NewPCG(o.seed, 2)), o.kills, begins.Add(time.Hour), stop) //nolint:gosec // as above
+	killer.Store(s.killer)
+	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer}
+	s.play.schedule(o.buyers)
+	return s, nil
+}
+
+// close stops what runs and removes what was kept.
+func (s *stage) close() error {
+	if s.killer != nil {
+		s.killer.disarm()
+	}
+	if s.child != nil {
+		s.child.stop()
+	}
+	if s.sim != nil {
+		s.sim.Close()
+	}
+	return os.RemoveAll(s.dir)
+}
+
+// settings are the app's: the embedded default, and the simulator instead of AWS.
+func (s *stage) settings() (env []string, url, embedded string, err error) {
+	ca := filepath.Join(s.dir, "ca.pem")
+	if err := os.WriteFile(ca, s.sim.CAPEM(), 0o600); err != nil {
+		return nil, "", "", err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, "", "", err
+	}
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "TAILMARKET_") {
+			env = append(env, pair)
+		}
+	}
+	level := "error"
+	if s.o.verbose {
+		level = "debug"
+	}
+	header, key := s.sim.EventKey()
+	return append(env,
+		"TAILMARKET_DATA_DIR="+s.dir, "TAILMARKET_LISTEN="+ports[0], "TAILMARKET_ADMIN_LISTEN="+ports[1], "TAILMARKET_EMBEDDED_LISTEN="+ports[2],
+		"TAILMARKET_CLOCK_URL="+s.sim.ControlURL(), "TAILMARKET_CA_FILE="+ca, "TAILMARKET_LOG_LEVEL="+level,
+		"TAILMARKET_SELLER_NAME=Example Tailnets", "TAILMARKET_SELLER_SUPPORT=help@seller.example",
+		// A marketplace that fails is asked again within milliseconds: the clock waits for it.
+		"TAILMARKET_METERING_BACKOFF_BASE=5ms", "TAILMARKET_METERING_BACKOFF_MAX=40ms", "TAILMARKET_METERING_SWEEP_EVERY=20m",
+		"TAILMARKET_AWS_SELLER_ACCOUNT="+s.sim.Options().SellerAccount, "TAILMARKET_AWS_ENDPOINT="+s.sim.AWSURL(), "TAILMARKET_AWS_QUEUE_URL="+s.sim.QueueURL(),
+		"TAILMARKET_AWS_EVENT_KEY="+key, "TAILMARKET_AWS_EVENT_KEY_HEADER="+header,
+		"TAILMARKET_AWS_ACCESS_KEY_ID=simulator", "TAILMARKET_AWS_SECRET_ACCESS_KEY=any-secret-will-do",
+	), "http://" + ports[0], "http://" + ports[2], nil
+}
+
+// freePorts finds loopback addresses that stay ours over restarts: below the
+// range from which systems give out ports to whoever asks for any.
+func freePorts(n int) ([]string, error) {
+	var out []string
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)) //nolint:gosec // any will do
+		l, err := net.Listen("tcp", addr)                           //nolint:noctx // closed at once
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		if out = append(out, addr); len(out) == n {
+			return out, nil
+		}
+	}
+	return nil, errors.New("no free ports between 20000 and 30000")
+}
+
+func (s *stage) whereToLook(ctx context.Context, w io.Writer) error {
+	link, err := s.client.operatorLink(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `
+Everything stays up until you press Ctrl-C; virtual time stands still.
+  the operator's pages   %s   (signs you in once; the outbox holds the buyers' links)
+  as a buyer             open a link from the outbox: it leads to that purchase's page
+  the API                curl -H "Authorization: Bearer $(cat %s)" %s/v1/subscriptions
+  the marketplace        curl %s/bill    and    curl -X POST -d '{"by":"1h"}' %s/clock/advance
+`, link, filepath.Join(s.dir, "operator.key"), s.client.app, s.sim.ControlURL(), s.sim.ControlURL())
+	return err
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/tailmarket/tailmarket/internal/money"
+	"github.com/tailmarket/tailmarket/internal/simulator"
+)
+
+// report is the demo's one JSON document.
+type report struct {
+	Seed           uint64         `json:"seed"`
+	Purchases      map[string]int `json:"purchases"`
+	TailnetsActive int            `json:"tailnets_active"`
+	Meters         []meter        `json:"meters"`
+	Drift          string         `json:"drift"`
+	Unsure         string         `json:"unsure"`
+	Broken         int            `json:"conservation_broken"`
+	Deliveries     struct {
+		Received    int `json:"received"`
+		Duplicates  int `json:"duplicates"`
+		Quarantined int `json:"quarantined"`
+	} `json:"deliveries"`
+	Kills int            `json:"kills"`
+	Met   map[string]int `json:"met"`
+
+	problems []string
+}
+
+// meter is one meter of one purchase: what the script did, where the app has it,
+// and what the marketplace billed.
+type meter struct {
+	Marketplace  string `json:"marketplace"`
+	Subscription string `json:"subscription"`
+	Meter        string `json:"meter"`
+	Expected     string `json:"expected"`
+	Measured     string `json:"measured"`
+	Open         string `json:"open"`
+	Included     string `json:"included"`
+	Submitted    string `json:"submitted"`
+	Accepted     string `json:"accepted"`
+	Carried      string `json:"carried"`
+	Held         string `json:"held"`
+	Unsure       string `json:"unsure"`
+	WrittenOff   string `json:"written_off"`
+	CreditLeft   string `json:"credit_left"`
+	Billed       string `json:"simulator_billed"`
+}
+
+// exact is the scale in which the report calculates: no meter has a finer one.
+const exact = 6
+
+// scales are those of the script's own units.
+var scales = map[string]int{"active_user": 0, "tagged_resource": 0, "ephemeral_minute": 2, "api_request": 1}
+
+func (s *stage) report() (report, error) {
+	ctx := s.play.ctx
+	r := report{Seed: s.o.seed, Purchases: map[string]int{"aws": 0}, Met: s.sim.Faults(), Kills: s.child.killed()}
+	all, err := s.client.subscriptions(ctx)
+	if err != nil {
+		return r, err
+	}
+	l, err := s.client.ledger(ctx)
+	if err != nil {
+		return r, err
+	}
+	if err := s.client.get(ctx, "/v1/deliveries/counts", &r.Deliveries); err != nil {
+		return r, err
+	}
+	r.Unsure, r.Broken, r.problems = l.Unsure, l.Broken, l.Problems
+	m := s.play.met
+	maps.Copy(r.Met, map[string]int{
+		"cancellations": m.Cancellations, "late": m.Late, "corrections": m.Corrections, "repeated_usage": m.Repeats, "conflicting_usage": m.Conflicts,
+		"changes": m.Changes, "kills_in_flight": s.killer.inFlight(),
+	})
+
+	rows := map[[2]string]*meter{}
+	row := func(sub, name string) *meter {
+		at := [2]string{sub, name}
+		if rows[at] == nil {
+			rows[at] = &meter{
+				Marketplace: "aws", Subscription: sub, Meter: name, Expected: "0", Measured: "0", Open: "0", Included: "0", Submitted: "0", Accepted: "0",
+				Carried: "0", Held: "0", Unsure: "0", WrittenOff: "0", CreditLeft: "0", Billed: "0",
+			}
+		}
+		return rows[at]
+	}
+	for _, b := range s.play.buyers {
+		for name, q := range b.use.expected() {
+			if b.sub != "" {
+				row(b.sub, name).Expected = money.Format(q, scales[name])
+			}
+		}
+	}
+	for _, x := range l.Meters {
+		v := row(x.Subscription, x.Meter)
+		v.Measured, v.Open, v.Included, v.Submitted, v.Accepted, v.Carried = x.Measured, x.Open, x.Included, x.Submitted, x.Accepted, x.Carried
+		v.Held, v.Unsure, v.WrittenOff, v.CreditLeft = x.Held, x.Unsure, x.WrittenOff, x.CreditLeft
+	}
+	of := map[string]string{}
+	for _, p := range all {
+		of[p.Purchase] = p.ID
+		r.Purchases["aws"]++
+		if p.State == "active" {
+			r.TailnetsActive++
+		}
+	}
+	bill(s.sim.Bill(), of, row)
+	for _, at := range slices.SortedFunc(maps.Keys(rows), func(a, b [2]string) int { return strings.Compare(a[0]+a[1], b[0]+b[1]) }) {
+		r.Meters = append(r.Meters, *rows[at])
+	}
+	return r, r.add()
+}
+
+// bill puts the marketplace's lines beside the app's; a licence that the app does
+// not know keeps its own name.
+func bill(b simulator.Bill, of map[string]string, row func(sub, name string) *meter) {
+	for _, line := range b.Lines {
+		sub := of[line.LicenseArn]
+		if sub == "" {
+			sub = line.LicenseArn
+		}
+		row(sub, line.Dimension).Billed = fmt.Sprint(line.Quantity)
+	}
+}
+
+// add sums the drift and checks each row's equation.
+func (r *report) add() error {
+	drift := int64(0)
+	for _, m := range r.Meters {
+		var v [11]int64
+		for i, text := range []string{m.Expected, m.Measured, m.CreditLeft, m.Open, m.Included, m.Accepted, m.Carried, m.Held, m.Unsure, m.WrittenOff, m.Billed} {
+			var err error
+			if v[i], err = money.Parse(text, exact); err != nil {
+				return fmt.Errorf("the app's report of %s %s: %w", m.Subscription, m.Meter, err)
+			}
+		}
+		expected, measured, credit, accepted, billed := v[0], v[1], v[2], v[5], v[10]
+		drift += max(billed-accepted, accepted-billed) + max(expected-measured, measured-expected)
+		if measured+credit != v[3]+v[4]+accepted+v[6]+v[7]+v[8]+v[9] {
+			r.Broken++
+			r.problems = append(r.problems, fmt.Sprintf("%s %s: measured %s + credit_left %s is not where it must be", m.Subscription, m.Meter, m.Measured, m.CreditLeft))
+		}
+	}
+	r.Drift = money.Format(drift, exact)
+	return nil
+}
+
+// wrong lists what keeps the run from being a proof.
+func (r *report) wrong(o options) []string {
+	var out []string
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			out = append(out, fmt.Sprintf(format, args...))
+		}
+	}
+	want(r.Drift == "0", "drift is %s", r.Drift)
+	want(r.Unsure == "0", "unsure is %s", r.Unsure)
+	want(r.Broken == 0, "conservation is broken in %d places: %s", r.Broken, strings.Join(r.problems, "; "))
+	want(r.Purchases["aws"] == o.buyers, "%d of %d purchases are known", r.Purchases["aws"], o.buyers)
+	want(r.TailnetsActive == o.buyers-r.Met["cancellations"], "%d tailnets are active after %d of %d buyers cancelled", r.TailnetsActive, r.Met["cancellations"], o.buyers)
+	want(r.Deliveries.Quarantined == 0, "%d deliveries are in quarantine", r.Deliveries.Quarantined)
+	want(r.Kills == o.kills, "%d of %d kills happened", r.Kills, o.kills)
+	want(2*r.Met["kills_in_flight"] >= o.kills, "only %d of %d kills fell between a call and its answer", r.Met["kills_in_flight"], o.kills)
+	for name := range scales {
+		billed := slices.ContainsFunc(r.Meters, func(m meter) bool { return m.Meter == name && m.Billed != "0" })
+		want(billed, "nothing was billed for %s", name)
+	}
+	must := []string{"cancellations", "late", "corrections"}
+	if o.weather == string(simulator.WeatherHostile) {
+		for _, k := range simulator.Kinds() {
+			must = append(must, string(k))
+		}
+	}
+	for _, k := range must {
+		want(r.Met[k] > 0, "no %s was met", k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// table prints the report for people.
+func (r *report) table(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\nsubscription\tmeter\texpected\tmeasured\tincluded\tcarried\twritten off\taccepted\tbilled by AWS\t")
+	for _, m := range r.Meters {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", m.Subscription, m.Meter, m.Expected, m.Measured, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	var met []string
+	for _, k := range slices.Sorted(maps.Keys(r.Met)) {
+		met = append(met, fmt.Sprintf("%s %d", k, r.Met[k]))
+	}
+	_, err := fmt.Fprintf(out, "\n%d purchases, %d tailnets active, %d deliveries (%d of them copies), %d kills\nmet: %s\ndrift %s, unsure %s, conservation broken %d\n",
+		r.Purchases["aws"], r.TailnetsActive, r.Deliveries.Received, r.Deliveries.Duplicates, r.Kills, strings.Join(met, ", "), r.Drift, r.Unsure, r.Broken)
+	return err
+}
