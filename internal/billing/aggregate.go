@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,7 +82,7 @@ func (s *Service) sealPast(ctx context.Context, tx Tx, sub id.Subscription, clos
 	if err := s.lockMeters(ctx, tx, t, ms); err != nil {
 		return 0, false, again, err
 	}
-	queued, at := false, hourly(ctx, tx, sub)
+	queued, at, beat := false, hourly(ctx, tx, sub), heartbeat(ms, rules)
 	for _, m := range ms {
 		h, begun, err := tx.SealedTo(ctx, sub, m.ID)
 		if err != nil {
@@ -100,7 +101,7 @@ func (s *Service) sealPast(ctx context.Context, tx Tx, sub id.Subscription, clos
 			if err != nil {
 				return 0, false, again, err
 			}
-			froze, err := s.sealHour(ctx, tx, seal{t: then, acct: acct, m: m, rules: rules, slot: h, upTo: h, now: now})
+			froze, err := s.sealHour(ctx, tx, seal{t: then, acct: acct, m: m, rules: rules, slot: h, upTo: h, zero: m.ID == beat, now: now})
 			if err != nil {
 				return 0, false, again, err
 			}
@@ -150,8 +151,30 @@ type seal struct {
 	rules marketplace.Rules
 	slot  clock.Hour
 	upTo  clock.Hour
+	zero  bool // an idle hour that is covered gets a record of 0
 	final bool
 	now   time.Time
+}
+
+// heartbeat is the meter whose idle hours get a record of 0, "" when the vendor
+// wants none. It is one meter, because the vendor wants to hear of every customer,
+// not of every dimension; and a collected one, because a record of 0 closes its
+// slot: what is reported late of another meter may need that slot at the end.
+func heartbeat(ms []catalog.Meter, r marketplace.Rules) string {
+	i := slices.IndexFunc(ms, func(m catalog.Meter) bool { return m.Source == catalog.Collected })
+	if !r.Heartbeat || !r.ZeroAllowed || i < 0 {
+		return ""
+	}
+	return ms[i].ID
+}
+
+// covered reports whether everything of the slot's hour that lies in the subscription was collected.
+func (x seal) covered() bool {
+	end := x.slot.End()
+	if !x.t.EndsAt.IsZero() && x.t.EndsAt.Before(end) {
+		end = x.t.EndsAt
+	}
+	return !x.acct.CoveredTo.Before(end)
 }
 
 func (x seal) entry() ledger.Entry {
@@ -205,7 +228,7 @@ func (s *Service) sealHour(ctx context.Context, tx Tx, x seal) (froze bool, err 
 			rec.Allocations = append(rec.Allocations, Allocation{Period: period, Quantity: post, Placed: post})
 		}
 	}
-	if rec == nil || rec.Quantity == 0 && !(x.rules.Heartbeat && x.rules.ZeroAllowed) {
+	if rec == nil || rec.Quantity == 0 && !(x.zero && x.covered()) {
 		return false, nil
 	}
 	return true, s.freeze(ctx, tx, x, rec)

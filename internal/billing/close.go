@@ -113,8 +113,10 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 		return err
 	}
 	acct.FinalAt = now
-	if err := tx.SaveBillingAccount(ctx, acct); err != nil {
+	if first, err := tx.FinishBilling(ctx, acct.Subscription, now); err != nil {
 		return err
+	} else if !first {
+		return fault.New(fault.Conflict, "another process made the final seal of %s", acct.Subscription)
 	}
 	first, live := t.firstHour()
 	for _, m := range ms {
@@ -123,7 +125,7 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 			if err != nil {
 				return err
 			}
-			if err := s.lastSlots(ctx, tx, seal{t: then, acct: acct, m: m, rules: rules, upTo: t.lastHour(), final: true, now: now}, first); err != nil {
+			if err := s.lastSlots(ctx, tx, seal{t: then, acct: acct, m: m, rules: rules, upTo: t.lastHour(), zero: m.ID == heartbeat(ms, rules), final: true, now: now}, first); err != nil {
 				return err
 			}
 			if err := tx.SaveSealedTo(ctx, t.Subscription, m.ID, t.lastHour().Next()); err != nil {
@@ -167,8 +169,7 @@ func (s *Service) lastSlots(ctx context.Context, tx Tx, x seal, first clock.Hour
 			if err != nil || !left || x.now.After(x.deadline()) {
 				return err
 			}
-			// The window is asked for leftovers only; an idle hour of it gets no second heartbeat.
-			x.rules.Heartbeat = false
+			x.zero = false // the window is asked for leftovers only
 		}
 		if _, err := s.sealHour(ctx, tx, x); err != nil {
 			return err

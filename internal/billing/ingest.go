@@ -22,6 +22,9 @@ const eventsPerTx = 150
 // claim. Looking again sees it.
 var errRace = fault.New(fault.Conflict, "the same event is being stored by another request; send it again")
 
+// errOvertaken: the stretch of a collection is covered already, at least in part.
+var errOvertaken = fault.New(fault.Conflict, "another collection was stored meanwhile; look again from where the coverage ends")
+
 const raceTries = 4
 
 // Ingest stores usage events and answers for each of them, in order; it returns
@@ -60,19 +63,20 @@ func (s *Service) observeIngest(got []Outcome) {
 	s.Observer.Passed(StationIngest, len(got), counted)
 }
 
-// Collect stores what a collector saw between from and to, and that it saw that
-// stretch, in one transaction (the last one of a large collection). Harmless to
-// repeat. A stretch that nobody saw is a finding; nothing is filled in for it.
+// Collect stores what a collector saw after from until to, and that it saw that
+// stretch, in one transaction however many events there are: two looks at one
+// stretch may cut it differently, so that their events have different names. A
+// stretch that begins before the coverage ends was overtaken by another collection;
+// nothing of it is stored, and a Conflict says to look again from Covered. An empty
+// stretch stores nothing. One that nobody saw is a finding; nothing is filled in.
 func (s *Service) Collect(ctx context.Context, sub id.Subscription, from, to time.Time, events []UsageEvent) error {
 	now := s.Now()
-	if to.Before(from) || to.After(now.Add(maxAhead)) {
-		return fault.New(fault.Invalid, "a collection from %s to %s is not possible at %s", from.Format(time.RFC3339), to.Format(time.RFC3339), now.Format(time.RFC3339))
+	from, to = from.Truncate(time.Microsecond), to.Truncate(time.Microsecond) // as stored
+	if to.Before(from) || to.After(now.Add(maxAhead)) || to.Equal(from) && len(events) > 0 {
+		return fault.New(fault.Invalid, "a collection of %d events from %s to %s is not possible at %s", len(events), from.Format(time.RFC3339), to.Format(time.RFC3339), now.Format(time.RFC3339))
 	}
-	for len(events) > eventsPerTx {
-		if _, err := s.Ingest(ctx, events[:eventsPerTx]); err != nil {
-			return err
-		}
-		events = events[eventsPerTx:]
+	if to.Equal(from) {
+		return nil
 	}
 	var got []Outcome
 	err := s.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) (err error) {
@@ -112,6 +116,9 @@ func (s *Service) cover(ctx context.Context, tx Tx, sub id.Subscription, from, t
 	if err != nil {
 		return err
 	}
+	if from.Before(a.CoveredTo) {
+		return errOvertaken
+	}
 	if first, live := t.firstHour(); live && a.CoveredTo.IsZero() && from.After(later(first.Start(), t.StartsAt)) || !a.CoveredTo.IsZero() && from.After(a.CoveredTo) {
 		since := later(a.CoveredTo, t.StartsAt)
 		if err := s.raise(ctx, tx, Finding{
@@ -121,13 +128,13 @@ func (s *Service) cover(ctx context.Context, tx Tx, sub id.Subscription, from, t
 			return err
 		}
 	}
-	if !to.After(a.CoveredTo) {
-		return nil
-	}
-	crossed := clock.HourOf(to).After(clock.HourOf(a.CoveredTo))
-	a.CoveredTo = to
-	if err := tx.SaveBillingAccount(ctx, a); err != nil || !crossed || !a.FinalAt.IsZero() {
+	if still, err := tx.CoverUsage(ctx, sub, a.CoveredTo, to); err != nil {
 		return err
+	} else if !still {
+		return errOvertaken
+	}
+	if crossed := clock.HourOf(to).After(clock.HourOf(a.CoveredTo)); !crossed || !a.FinalAt.IsZero() {
+		return nil
 	}
 	return tx.Mark(ctx, "seal", string(sub), now)
 }

@@ -173,7 +173,12 @@ type Tx interface {
 	FindSubject(ctx context.Context, subject string, at time.Time) (id.Subscription, error)
 
 	Snapshot
+	// SaveBillingAccount makes an account, or moves it to another lineage.
 	SaveBillingAccount(ctx context.Context, a Account) error
+	// CoverUsage moves the coverage from was to an instant; false when it is not at was any more.
+	CoverUsage(ctx context.Context, sub id.Subscription, was, to time.Time) (bool, error)
+	// FinishBilling notes the final seal; false when it was made before.
+	FinishBilling(ctx context.Context, sub id.Subscription, at time.Time) (bool, error)
 	LineageMembers(ctx context.Context, lineage id.Subscription) ([]id.Subscription, error)
 	// LockBilling locks a scope until the transaction ends; it makes it if there is none.
 	LockBilling(ctx context.Context, sc Scope) error

@@ -30,7 +30,7 @@ type Rules struct {
 	BatchBytes   int   // bytes of one call's body
 	WholeUnits   bool  // false: fractions are taken
 	MaxQuantity  int64 // of one record, in whole units
-	Heartbeat    bool  // the vendor wants a record each hour, zero when idle
+	Heartbeat    bool  // the vendor wants a record of every customer each hour, zero when idle
 	ZeroAllowed  bool
 	Parts        bool // more than one record per slot is possible (gcp)
 

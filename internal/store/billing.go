@@ -126,12 +126,29 @@ func (t *Tx) BillingAccounts(ctx context.Context) ([]billing.Account, error) {
 func (t *Tx) SaveBillingAccount(ctx context.Context, a billing.Account) error {
 	err := t.q.SaveBillingAccount(ctx, db.SaveBillingAccountParams{
 		Subscription: string(a.Subscription), Lineage: string(a.Lineage), Marketplace: string(a.Marketplace), Product: a.Product,
-		CoveredTo: micros(a.CoveredTo), FinalAt: micros(a.FinalAt),
 	})
 	if err != nil {
 		return fmt.Errorf("save the billing account of %s: %w", a.Subscription, err)
 	}
 	return nil
+}
+
+// CoverUsage implements billing.Tx.
+func (t *Tx) CoverUsage(ctx context.Context, sub id.Subscription, was, to time.Time) (bool, error) {
+	n, err := t.q.CoverUsage(ctx, db.CoverUsageParams{Subscription: string(sub), CoveredTo: micros(was), CoveredTo_2: micros(to)})
+	if err != nil {
+		return false, fmt.Errorf("save how far %s is covered: %w", sub, err)
+	}
+	return n == 1, nil
+}
+
+// FinishBilling implements billing.Tx.
+func (t *Tx) FinishBilling(ctx context.Context, sub id.Subscription, at time.Time) (bool, error) {
+	n, err := t.q.FinishBilling(ctx, db.FinishBillingParams{Subscription: string(sub), FinalAt: micros(at)})
+	if err != nil {
+		return false, fmt.Errorf("save the final seal of %s: %w", sub, err)
+	}
+	return n == 1, nil
 }
 
 // LineageMembers implements billing.Tx.

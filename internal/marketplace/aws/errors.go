@@ -44,7 +44,7 @@ var codes = map[string]meaning{
 	"InvalidProductCodeException":    {submit: fault.Refused},
 	"RequestEntityTooLargeException": {submit: fault.Refused},
 	"SerializationException":         {submit: fault.Refused},
-	"DisabledApiException":           {submit: fault.Refused, operator: textRegion},
+	"DisabledApiException":           {submit: fault.Throttled, operator: textRegion}, // nothing is wrong with any record: no bisecting
 	"ThrottlingException":            {submit: fault.Throttled, resolve: fault.Throttled, read: fault.Throttled},
 	"InvalidTokenException":          {resolve: fault.Invalid, buyer: textStartAgain},
 	"ExpiredTokenException":          {resolve: fault.Gone, buyer: textExpired},

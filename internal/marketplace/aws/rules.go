@@ -23,7 +23,7 @@ func (a *Adapter) Rules(string) marketplace.Rules {
 		BatchBytes:   batchBytes,
 		WholeUnits:   true,
 		MaxQuantity:  math.MaxInt32,
-		Heartbeat:    true, // API Reference "BatchMeterUsage", 2026: a record every hour, 0 when idle
+		Heartbeat:    true, // API Reference "BatchMeterUsage", 2026: a record of every customer every hour, 0 when idle
 		ZeroAllowed:  true,
 		Back: marketplace.Window{
 			Target: time.Hour, Limit: 24 * time.Hour,

@@ -101,7 +101,7 @@ func TestSubmitErrors(t *testing.T) {
 		{"not in the service's form", refusing(400, "ValidationException", ""), fault.Refused, marketplace.OutcomeInvalid, ""},
 		{"wrong product code", refusing(400, "InvalidProductCodeException", ""), fault.Refused, "", ""},
 		{"too large", refusing(413, "RequestEntityTooLargeException", ""), fault.Refused, "", ""},
-		{"API not enabled in the region", refusing(400, "DisabledApiException", ""), fault.Refused, "", "REGION"},
+		{"API not enabled in the region", refusing(400, "DisabledApiException", ""), fault.Throttled, "", "REGION"},
 		{"too fast", refusing(400, "ThrottlingException", "Rate exceeded"), fault.Throttled, "", ""},
 		{"key withdrawn", refusing(400, "UnrecognizedClientException", ""), fault.Throttled, "", "credentials"},
 		{"no permission", refusing(400, "AccessDeniedException", ""), fault.Throttled, "", "credentials"},

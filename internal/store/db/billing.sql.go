@@ -608,6 +608,28 @@ func (q *Queries) CountAttempt(ctx context.Context, id string) error {
 	return err
 }
 
+const coverUsage = `-- name: CoverUsage :execrows
+UPDATE billing_accounts
+SET covered_to = $3
+WHERE subscription = $1
+  AND covered_to = $2
+`
+
+type CoverUsageParams struct {
+	Subscription string
+	CoveredTo    int64
+	CoveredTo_2  int64
+}
+
+// Zero rows: another collection was stored meanwhile.
+func (q *Queries) CoverUsage(ctx context.Context, arg CoverUsageParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, coverUsage, arg.Subscription, arg.CoveredTo, arg.CoveredTo_2)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const entrySums = `-- name: EntrySums :many
 SELECT subscription, meter, period, from_place, to_place, CAST(SUM(quantity) AS BIGINT) AS total
 FROM ledger_entries
@@ -653,6 +675,27 @@ func (q *Queries) EntrySums(ctx context.Context) ([]EntrySumsRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const finishBilling = `-- name: FinishBilling :execrows
+UPDATE billing_accounts
+SET final_at = $2
+WHERE subscription = $1
+  AND final_at = 0
+`
+
+type FinishBillingParams struct {
+	Subscription string
+	FinalAt      int64
+}
+
+// The final seal is made once.
+func (q *Queries) FinishBilling(ctx context.Context, arg FinishBillingParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, finishBilling, arg.Subscription, arg.FinalAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const freezeRecord = `-- name: FreezeRecord :exec
@@ -1561,12 +1604,10 @@ func (q *Queries) SaveAllocation(ctx context.Context, arg SaveAllocationParams) 
 }
 
 const saveBillingAccount = `-- name: SaveBillingAccount :exec
-INSERT INTO billing_accounts (subscription, lineage, marketplace, product, covered_to, final_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO billing_accounts (subscription, lineage, marketplace, product)
+VALUES ($1, $2, $3, $4)
 ON CONFLICT (subscription) DO UPDATE
-SET lineage = excluded.lineage,
-    covered_to = excluded.covered_to,
-    final_at = excluded.final_at
+SET lineage = excluded.lineage
 `
 
 type SaveBillingAccountParams struct {
@@ -1574,18 +1615,15 @@ type SaveBillingAccountParams struct {
 	Lineage      string
 	Marketplace  string
 	Product      string
-	CoveredTo    int64
-	FinalAt      int64
 }
 
+// Makes an account or moves it to another lineage. What is covered and finished has statements of its own.
 func (q *Queries) SaveBillingAccount(ctx context.Context, arg SaveBillingAccountParams) error {
 	_, err := q.db.ExecContext(ctx, saveBillingAccount,
 		arg.Subscription,
 		arg.Lineage,
 		arg.Marketplace,
 		arg.Product,
-		arg.CoveredTo,
-		arg.FinalAt,
 	)
 	return err
 }

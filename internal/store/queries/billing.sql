@@ -9,12 +9,25 @@ FROM billing_accounts
 ORDER BY subscription;
 
 -- name: SaveBillingAccount :exec
-INSERT INTO billing_accounts (subscription, lineage, marketplace, product, covered_to, final_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+-- Makes an account or moves it to another lineage. What is covered and finished has statements of its own.
+INSERT INTO billing_accounts (subscription, lineage, marketplace, product)
+VALUES ($1, $2, $3, $4)
 ON CONFLICT (subscription) DO UPDATE
-SET lineage = excluded.lineage,
-    covered_to = excluded.covered_to,
-    final_at = excluded.final_at;
+SET lineage = excluded.lineage;
+
+-- name: CoverUsage :execrows
+-- Zero rows: another collection was stored meanwhile.
+UPDATE billing_accounts
+SET covered_to = $3
+WHERE subscription = $1
+  AND covered_to = $2;
+
+-- name: FinishBilling :execrows
+-- The final seal is made once.
+UPDATE billing_accounts
+SET final_at = $2
+WHERE subscription = $1
+  AND final_at = 0;
 
 -- name: LineageMembers :many
 SELECT subscription
