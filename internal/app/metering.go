@@ -70,7 +70,7 @@ func (l *lifecycle) collect(ctx context.Context, sub id.Subscription) (again tim
 	if end := s.EndsAt(); !end.IsZero() && !now.Before(end) {
 		return again, nil
 	}
-	return provisioning.NextSample(now), l.look(ctx, sub, now)
+	return provisioning.NextSample(now), l.look(ctx, sub, provisioning.LastSample(now))
 }
 
 // look collects what was used until at.

@@ -198,6 +198,9 @@ func (w *Worker) work(ctx context.Context, r Row) {
 	if err := w.o.Store.FailDue(rec, r, w.o.Wall().Add(v.Delay), fault.ClassOf(err), text(err), v.Stop); err != nil {
 		w.o.Log.Error("due row could not be handed back", "kind", r.Kind, "subject", r.Subject, "error", err)
 	}
+	if !v.Stop && v.Delay < w.o.Poll {
+		time.AfterFunc(v.Delay, w.Wake) // sooner than rows are asked for anyway
+	}
 }
 
 // call turns a panic into an unclassified error, which retries: one broken row

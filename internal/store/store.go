@@ -14,7 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite"
 
 	"github.com/tailmarket/tailmarket/internal/store/db"
 )
@@ -77,17 +77,13 @@ func (s *Store) openSQLite(ctx context.Context, dir string) error {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
 	path := filepath.Join(dir, "tailmarket.db")
-	var err error
-	if s.write, err = sql.Open("sqlite", sqliteDSN(path, true)); err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
+	engine := &sqlite.Driver{}
+	s.write = sql.OpenDB(connector{sqliteDSN(path, true), engine})
 	s.write.SetMaxOpenConns(1)
 	if err := s.write.PingContext(ctx); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	if s.read, err = sql.Open("sqlite", sqliteDSN(path, false)); err != nil {
-		return fmt.Errorf("open %s for reading: %w", path, err)
-	}
+	s.read = sql.OpenDB(connector{sqliteDSN(path, false), engine})
 	s.read.SetMaxOpenConns(4)
 	return nil
 }

@@ -97,9 +97,14 @@ func (s *Server) Listen(ctx context.Context, addr string) (url string, wait func
 		case err := <-done:
 			stopped <- err
 		case <-ctx.Done():
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			// Who calls it has stopped already; what is left are connections that were
+			// opened and never used, which Shutdown would wait for.
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
 			err := srv.Shutdown(grace)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = srv.Close()
+			}
 			if serveErr := <-done; !errors.Is(serveErr, http.ErrServerClosed) {
 				err = errors.Join(err, serveErr)
 			}
