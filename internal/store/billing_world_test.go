@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 type termed struct {
 	*store.Store
 	terms    map[id.Subscription]billing.Terms
+	mu       sync.Mutex
 	marks    map[string]time.Time                    // what was marked due, by kind and subject
 	sendable func([]billing.Record) []billing.Record // what Submit is told instead
 	dies     func(op string) error                   // our process dies inside a transaction
@@ -46,7 +48,9 @@ func (s *termed) Sendable(ctx context.Context, m marketplace.ID, limit int) ([]b
 }
 
 func (t termedTx) Mark(ctx context.Context, kind, subject string, at time.Time) error {
+	t.mu.Lock()
 	t.marks[kind+" "+subject] = at
+	t.mu.Unlock()
 	return t.Tx.Mark(ctx, kind, subject, at)
 }
 
@@ -76,6 +80,7 @@ func (t termedTx) FindSubject(_ context.Context, subject string, _ time.Time) (i
 
 // vendor is a marketplace in memory: the first write of a slot wins.
 type vendor struct {
+	mu       sync.Mutex
 	slots    map[string]string
 	weather  func(call int, batch []marketplace.Record) string               // "", throttle, lost, unprocessed
 	edit     func(call int, got []marketplace.Receipt) []marketplace.Receipt // on its way to us
@@ -106,6 +111,8 @@ func (v *vendor) Rules(string) marketplace.Rules {
 }
 
 func (v *vendor) Submit(_ context.Context, batch []marketplace.Record) ([]marketplace.Receipt, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.call++
 	v.sent = append(v.sent, batch...)
 	w := ""

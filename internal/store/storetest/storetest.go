@@ -74,7 +74,7 @@ var migrated = sync.OnceValues(func() (b []byte, err error) {
 	if err := errors.Join(err, s.Close()); err != nil { // closing it moves the log into the file
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(dir, sqliteFile)) //nolint:gosec // a file of ours
+	return os.ReadFile(filepath.Join(dir, sqliteFile))
 })
 
 const sqliteFile = "tailmarket.db" // as the store names it
