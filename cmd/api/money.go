@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -26,21 +28,16 @@ func conservation(ctx context.Context, e env) error {
 			enc.SetIndent("", "  ")
 			err = enc.Encode(r)
 		} else {
-			w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-			row := func(cells ...any) {
-				for _, c := range cells {
-					fmt.Fprintf(w, "%v\t", c)
-				}
-				fmt.Fprintln(w)
-			}
-			row("subscription", "meter", "measured", "credit_left", "=", "open", "carried", "included", "queued", "sent", "unsure", "held", "accepted", "written_off")
+			text := row("subscription", "meter", "measured", "credit_left", "=", "open", "carried", "included", "queued", "sent", "unsure", "held", "accepted", "written_off")
 			for _, m := range r.Meters {
-				row(m.Subscription, m.Meter, m.Measured, m.CreditLeft, "=", m.Open, m.Carried, m.Included, m.Queued, m.Sent, m.Unsure, m.Held, m.Accepted, m.WrittenOff)
+				text += row(string(m.Subscription), m.Meter, m.Measured, m.CreditLeft, "=", m.Open, m.Carried, m.Included, m.Queued, m.Sent, m.Unsure, m.Held, m.Accepted, m.WrittenOff)
 			}
-			err = w.Flush()
 			for _, p := range r.Problems {
-				fmt.Fprintln(e.stdout, "broken:", p)
+				text += "broken: " + p + "\n"
 			}
+			w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+			_, werr := io.WriteString(w, text)
+			err = errors.Join(werr, w.Flush())
 		}
 		if r.Broken > 0 {
 			err = errors.Join(err, fmt.Errorf("conservation is broken in %d places: stop submitting and look at them", r.Broken))
@@ -48,6 +45,8 @@ func conservation(ctx context.Context, e env) error {
 		return err
 	})
 }
+
+func row(cells ...string) string { return strings.Join(cells, "\t") + "\t\n" }
 
 // product go-live ends a product's observe mode.
 func product(ctx context.Context, e env) error {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -47,7 +48,7 @@ func (c *child) spawn() error {
 		return fmt.Errorf("find this executable: %w", err)
 	}
 	cmd := exec.Command(self) //nolint:gosec,noctx // our own executable; ended by stop, not by a context, so that it can end in order
-	cmd.Env = append(c.env, childMark+"=1")
+	cmd.Env = slices.Concat(c.env, []string{childMark + "=1"})
 	cmd.Stderr = c.stderr
 	// The app must not outlive a demo that dies.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

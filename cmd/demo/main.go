@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -39,7 +40,7 @@ func main() {
 	}
 	if err := do(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1) //nolint:gocritic // the context's end is the process's
+		os.Exit(1)
 	}
 }
 
@@ -96,7 +97,10 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if !o.json {
-		fmt.Fprintf(stdout, "%d buyers, %d virtual days, %s weather, seed %d; the app is at %s and is killed %d times …\n", o.buyers, o.days, o.weather, o.seed, s.child.url, o.kills)
+		_, err := fmt.Fprintf(stdout, "%d buyers, %d virtual days, %s weather, seed %d; the app is at %s and is killed %d times …\n", o.buyers, o.days, o.weather, o.seed, s.child.url, o.kills)
+		if err != nil {
+			return err
+		}
 	}
 	if err := s.play.run(); err != nil {
 		return err
@@ -117,7 +121,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		return err
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "demo:", err)
+		_, _ = fmt.Fprintln(stderr, "demo:", err)
 	}
 	if lerr := s.whereToLook(ctx, stdout); lerr != nil {
 		return errors.Join(err, lerr)
@@ -241,10 +245,12 @@ func freePorts(n int) ([]string, error) {
 	for range 1000 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)) //nolint:gosec // any will do
 		l, err := net.Listen("tcp", addr)                           //nolint:noctx // closed at once
-		if err != nil {
+		if err != nil || slices.Contains(out, addr) {
 			continue
 		}
-		defer func() { _ = l.Close() }()
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
 		if out = append(out, addr); len(out) == n {
 			return out, nil
 		}

@@ -186,10 +186,13 @@ func (r *report) wrong(o options) []string {
 
 // table prints the report for people.
 func (r *report) table(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\nsubscription\tmeter\texpected\tmeasured\tincluded\tcarried\twritten off\taccepted\tbilled by AWS\t")
+	text := "\nsubscription\tmeter\texpected\tmeasured\tincluded\tcarried\twritten off\taccepted\tbilled by AWS\t\n"
 	for _, m := range r.Meters {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", m.Subscription, m.Meter, m.Expected, m.Measured, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed)
+		text += strings.Join([]string{m.Subscription, m.Meter, m.Expected, m.Measured, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed}, "\t") + "\t\n"
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	if _, err := io.WriteString(w, text); err != nil {
+		return err
 	}
 	if err := w.Flush(); err != nil {
 		return err

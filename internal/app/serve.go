@@ -25,19 +25,17 @@ import (
 // Serve is the whole product in one process: it brings the schema up, listens,
 // works due rows and reads queues until ctx ends, then stops in order. What a
 // person needs to begin with is written to out.
-func (b *Base) Serve(ctx context.Context, out io.Writer) error {
+func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
 	if _, err := b.Store.Migrate(ctx); err != nil {
 		return err
 	}
-	// Stops come in the order of the defers, last first: requests, then work,
-	// then the control plane that both may still call.
 	var embedded, inside, outside stage
 	embedded.begin(ctx)
 	inside.begin(ctx)
 	outside.begin(ctx)
-	defer embedded.end()
-	defer inside.end()
-	defer outside.end()
+	defer func() { // requests stop first, then work, then the control plane that both may still call
+		err = errors.Join(err, outside.end(), inside.end(), embedded.end())
+	}()
 
 	s, err := b.open(embedded.ctx)
 	if err != nil {
@@ -81,7 +79,7 @@ func (b *Base) Serve(ctx context.Context, out io.Writer) error {
 	case <-inside.failed():
 	case <-embedded.failed():
 	}
-	return errors.Join(outside.end(), inside.end(), embedded.end())
+	return nil
 }
 
 // server is everything that Serve runs.
@@ -254,13 +252,11 @@ func (g *stage) run(do func(ctx context.Context) error) {
 
 func (g *stage) failed() <-chan struct{} { return g.bad }
 
-// end stops the stage, waits, and answers what went wrong, once.
+// end stops the stage, waits, and answers what went wrong.
 func (g *stage) end() error {
 	g.stop()
 	g.wg.Wait()
-	err := errors.Join(g.errs...)
-	g.errs = nil
-	return err
+	return errors.Join(g.errs...)
 }
 
 // OperatorLink makes a one-time sign-in link for the public address.

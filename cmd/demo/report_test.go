@@ -1,0 +1,105 @@
+package main
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/tailmarket/tailmarket/internal/simulator"
+)
+
+// good is a report with nothing wrong in it.
+func good() (report, options) {
+	r := report{Purchases: map[string]int{"aws": 2}, TailnetsActive: 1, Unsure: "0", Met: map[string]int{"cancellations": 1, "late": 1, "corrections": 1, "kills_in_flight": 1}, Kills: 2}
+	for _, k := range simulator.Kinds() {
+		r.Met[string(k)] = 1
+	}
+	for name := range scales {
+		r.Meters = append(r.Meters, meter{
+			Marketplace: "aws", Subscription: "sub_1", Meter: name, Expected: "12.5", Measured: "12.5", Open: "0", Included: "1", Submitted: "11", Accepted: "11",
+			Carried: "0.5", Held: "0", Unsure: "0", WrittenOff: "0", CreditLeft: "0", Billed: "11",
+		})
+	}
+	return r, options{buyers: 2, kills: 2, weather: string(simulator.WeatherHostile)}
+}
+
+// A comparison that passes whatever it is given would prove nothing.
+func TestTheReportNoticesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		spoil func(*report)
+		says  string
+	}{
+		"nothing is wrong":               {func(*report) {}, ""},
+		"billed twice":                   {func(r *report) { r.Meters[0].Billed = "22" }, "drift is 11"},
+		"billed and not known":           {func(r *report) { r.Meters[0].Billed, r.Meters[0].Accepted, r.Meters[0].Carried = "11", "0", "11.5" }, "drift is 11"},
+		"lost between use and ledger":    {func(r *report) { r.Meters[0].Measured, r.Meters[0].Carried = "12.4", "0.4" }, "drift is 0.1"},
+		"one gains what another lost":    {func(r *report) { r.Meters[0].Billed, r.Meters[1].Billed = "12", "10" }, "drift is 2"},
+		"a unit in no place":             {func(r *report) { r.Meters[0].Carried = "0" }, "conservation is broken in 1 places"},
+		"a unit in two places":           {func(r *report) { r.Meters[0].Held = "1" }, "conservation is broken in 1 places"},
+		"the app says it is broken":      {func(r *report) { r.Broken = 3 }, "conservation is broken in 3 places"},
+		"something is unsure":            {func(r *report) { r.Unsure = "4" }, "unsure is 4"},
+		"a purchase nobody heard of":     {func(r *report) { r.Purchases["aws"] = 1 }, "1 of 2 purchases"},
+		"a tailnet that was not revoked": {func(r *report) { r.TailnetsActive = 2 }, "2 tailnets are active"},
+		"a quarantined delivery":         {func(r *report) { r.Deliveries.Quarantined = 1 }, "in quarantine"},
+		"a kill that did not happen":     {func(r *report) { r.Kills = 1 }, "1 of 2 kills"},
+		"kills at harmless moments":      {func(r *report) { r.Met["kills_in_flight"] = 0 }, "only 0 of 2 kills"},
+		"a meter that billed nothing": {func(r *report) {
+			r.Meters[0].Billed, r.Meters[0].Accepted, r.Meters[0].Carried = "0", "0", "11.5"
+		}, "nothing was billed for"},
+		"a kind of fault not met": {func(r *report) { r.Met["drop"] = 0 }, "no drop was met"},
+		"no correction":           {func(r *report) { delete(r.Met, "corrections") }, "no corrections was met"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, o := good()
+			c.spoil(&r)
+			if err := r.add(); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(r.wrong(o), "\n")
+			if (c.says == "") != (got == "") || !strings.Contains(got, c.says) {
+				t.Errorf("want %q, got %q", c.says, got)
+			}
+		})
+	}
+}
+
+func TestGoodWeatherNeedsNoFaults(t *testing.T) {
+	t.Parallel()
+	r, o := good()
+	o.weather = string(simulator.WeatherGood)
+	maps.DeleteFunc(r.Met, func(k string, _ int) bool {
+		return k != "cancellations" && k != "late" && k != "corrections" && k != "kills_in_flight"
+	})
+	if err := r.add(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.wrong(o); len(got) > 0 {
+		t.Error(got)
+	}
+}
+
+func TestBilledLicencesNobodyKnowsAreRows(t *testing.T) {
+	t.Parallel()
+	rows := map[string]*meter{}
+	bill(simulator.Bill{Lines: []simulator.BillLine{{LicenseArn: "arn:known", Dimension: "active_user", Quantity: 3}, {LicenseArn: "arn:stray", Dimension: "active_user", Quantity: 4}}},
+		map[string]string{"arn:known": "sub_1"}, func(sub, name string) *meter {
+			rows[sub+" "+name] = &meter{}
+			return rows[sub+" "+name]
+		})
+	if rows["sub_1 active_user"] == nil || rows["sub_1 active_user"].Billed != "3" || rows["arn:stray active_user"] == nil || rows["arn:stray active_user"].Billed != "4" {
+		t.Errorf("%v", rows)
+	}
+}
+
+func TestFlagsAreChecked(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"-buyers", "0"}, {"-days", "0"}, {"-kill", "-1"}, {"-weather", "sunny"}, {"now"}} {
+		var out strings.Builder
+		if err := demo(t.Context(), args, &out, &out); err == nil {
+			t.Errorf("%v was taken", args)
+		}
+	}
+}
