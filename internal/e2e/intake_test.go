@@ -3,10 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -27,20 +24,11 @@ type seller struct {
 
 func sell(t *testing.T, sim *simulator.Simulator, dir, replica string) *seller {
 	t.Helper()
-	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, sim.CAPEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	header, key := sim.EventKey()
-	c, err := config.Load([]string{
-		"TAILMARKET_DATA_DIR=" + dir, "TAILMARKET_CLOCK_URL=" + sim.ControlURL(), "TAILMARKET_METERING_BACKOFF_BASE=5ms", "TAILMARKET_METERING_BACKOFF_MAX=40ms", "TAILMARKET_METERING_SWEEP_EVERY=20m", "TAILMARKET_CA_FILE=" + ca,
-		"TAILMARKET_AWS_SELLER_ACCOUNT=" + sim.Options().SellerAccount, "TAILMARKET_AWS_ENDPOINT=" + sim.AWSURL(), "TAILMARKET_AWS_QUEUE_URL=" + sim.QueueURL(),
-		"TAILMARKET_AWS_EVENT_KEY=" + key, "TAILMARKET_AWS_EVENT_KEY_HEADER=" + header, "TAILMARKET_AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "TAILMARKET_AWS_SECRET_ACCESS_KEY=not-a-secret",
-	}, "")
+	c, err := config.Load(settings(t, sim, dir), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := app.OpenBase(t.Context(), c, slog.New(slog.DiscardHandler))
+	b, err := app.OpenBase(t.Context(), c, silent)
 	if err != nil {
 		t.Fatal(err)
 	}

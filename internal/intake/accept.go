@@ -177,44 +177,39 @@ func (s *Service) markRefresh(ctx context.Context, t Tx, m marketplace.ID, e mar
 }
 
 // Replay applies a quarantined delivery again, after its cause was mended; the
-// actor is written down. It stays where it is when it still cannot be applied.
+// actor is written down. Refused, with the reason: it still cannot be applied and
+// stays where it is. It is not authenticated again: only what passed that check is
+// ever kept, and what proved it (a header, a token) is not.
 func (s *Service) Replay(ctx context.Context, d id.Delivery, actor string) error {
 	k, body, err := s.store.ReadDelivery(ctx, d)
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", d, err)
 	}
+	if done, err := replayed(k); done || err != nil {
+		return err
+	}
 	a, err := s.adapter(k.Marketplace)
 	if err != nil {
 		return err
 	}
-	v := marketplace.Verified{
+	events, err := a.Translate(marketplace.Verified{
 		Delivery: marketplace.Delivery{Marketplace: k.Marketplace, Channel: k.Channel, Body: body, ReceivedAt: k.ReceivedAt, Source: k.Source},
 		ID:       k.VendorID, Kind: k.Kind, Signed: k.Signed, SentAt: k.SentAt,
-	}
-	if k.Kind == "" {
-		// It was never verified to the end. A queue can be asked again; headers of a
-		// web request are not kept, so such a message must be sent again.
-		if v, err = a.Verify(ctx, v.Delivery); err != nil {
-			return fmt.Errorf("replay %s: verify: %w", d, err)
-		}
-	}
-	events, err := a.Translate(v)
+	})
 	if err != nil {
-		return fmt.Errorf("replay %s: %w", d, err)
+		return fmt.Errorf("replay %s: %w", d, stillWaits(err))
 	}
 	err = s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
 		now := s.now()
 		k, err := t.LockDelivery(ctx, d)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case k.State == Replayed:
-			return nil
-		case k.State != Quarantined:
-			return fault.New(fault.Refused, "delivery %s is %s; only quarantined ones can be replayed", d, k.State)
+		}
+		if done, err := replayed(k); done || err != nil { // by somebody else, meanwhile
+			return err
 		}
 		if err := s.apply(ctx, t, k, events, now); err != nil {
-			return err
+			return stillWaits(err)
 		}
 		if err := t.SettleDelivery(ctx, d, Replayed, "", now, actor); err != nil {
 			return err
@@ -225,4 +220,24 @@ func (s *Service) Replay(ctx context.Context, d id.Delivery, actor string) error
 		return fmt.Errorf("replay %s: %w", d, err)
 	}
 	return nil
+}
+
+// replayed reports that nothing is left to do; Refused: it never waited.
+func replayed(k Kept) (bool, error) {
+	switch k.State {
+	case Replayed:
+		return true, nil
+	case Quarantined:
+		return false, nil
+	case Applied, Conflict:
+	}
+	return false, fault.New(fault.Refused, "delivery %s is %s; only quarantined ones can be replayed", k.ID, k.State)
+}
+
+// stillWaits says to whoever replays that nothing has changed.
+func stillWaits(err error) error {
+	if !needsPerson(err) {
+		return err
+	}
+	return fault.Wrap(fault.Refused, err, "It still waits: "+reasonOf(err))
 }
