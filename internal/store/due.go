@@ -26,7 +26,8 @@ func (s *Store) MarkDue(ctx context.Context, kind due.Kind, subject string, at t
 	return s.Tx(ctx, func(ctx context.Context, t *Tx) error { return t.Mark(ctx, string(kind), subject, at) })
 }
 
-const claimDue = `SELECT kind, subject, due_at, generation, attempts
+const claimDue = `-- name: ClaimDue :many
+SELECT kind, subject, due_at, generation, attempts
 FROM due
 WHERE kind = $1 AND stopped = 0 AND due_at <= $2 AND not_before <= $3 AND lease_until <= $3
 ORDER BY due_at, subject

@@ -55,8 +55,8 @@ type keepingConn struct {
 	kept map[string]driver.Stmt
 }
 
-// statement returns the kept statement of a generated query; nil for any other
-// text, such as a migration's.
+// statement returns the kept statement of a query with a name, as the generated ones
+// have; nil for any other text, such as a migration's.
 func (c *keepingConn) statement(ctx context.Context, query string) (driver.Stmt, error) {
 	if st := c.kept[query]; st != nil {
 		return st, nil
