@@ -63,6 +63,7 @@ type shop struct {
 	dir string
 	env []string
 	log *slog.Logger
+	out logbook // what it printed for the person who started it
 
 	url, admin, embedded string
 	key                  string // the operator's
@@ -130,7 +131,7 @@ func (s *shop) start() {
 		s.t.Fatal(err)
 	}
 	s.cancel, s.ended = cancel, make(chan error, 1)
-	go func() { s.ended <- s.base.Serve(ctx, io.Discard) }()
+	go func() { s.ended <- s.base.Serve(ctx, &s.out) }()
 	s.eventually("the app is ready", func() bool {
 		select {
 		case err := <-s.ended:
