@@ -1,6 +1,7 @@
 // Package console is the pages: what a buyer sees between the marketplace's
 // button and a working network, and what an operator looks at when something is
-// stuck. Every page works without JavaScript; htmx only saves reloads.
+// stuck. Every page works without JavaScript; scripts only save reloads and
+// copying.
 //
 // It owns markup, style and the words on pages. It leaves sessions, forms'
 // effects and status codes to httpapi, and every fact on a page to the room that

@@ -1,6 +1,9 @@
 package console
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -46,6 +49,7 @@ type Claim struct {
 type MailSent struct {
 	Site
 	Token  string // to send again; empty after an invitation from the purchase page
+	To     string // masked address
 	State  string
 	Invite bool
 	Held   bool   // no mail server is set: the seller passes the mail on
@@ -100,6 +104,7 @@ type Purchase struct {
 	Act         string // buyer, marketplace, us, nobody
 	Usually     string
 	MayLeave    bool
+	Closed      bool // it ended and took its network along
 	EndsAt      time.Time
 	Name        string
 	NameChosen  bool
@@ -166,9 +171,9 @@ func (p Purchase) actor() string {
 	case "marketplace":
 		return p.Marketplace
 	case "us":
-		return "We. There is nothing for you to do."
+		return "We do. There is nothing for you to do."
 	}
-	return "Nobody. All is done."
+	return "Nobody: all is done."
 }
 
 // tone colours the state: good, busy, attention, over.
@@ -184,7 +189,25 @@ func tone(state string) string {
 	return "busy"
 }
 
-func stateWords(state string) string { return strings.ReplaceAll(state, "_", " ") }
+// stateWords is the state for people; the page's data-state is the exact one.
+func stateWords(state string) string {
+	switch state {
+	case "pending", "awaiting_buyer", "awaiting_marketplace":
+		return "waiting"
+	case "provisioning":
+		return "in progress"
+	case "active":
+		return "ready"
+	}
+	return state
+}
+
+// Shown is a short digest of all that the page shows; an equal one needs no new
+// page.
+func (p Purchase) Shown() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%+v", p))
+	return hex.EncodeToString(sum[:6])
+}
 
 // Invite asks for a colleague's address.
 type Invite struct {
@@ -237,19 +260,22 @@ func machine(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // sentence makes a reason a sentence of its own.
 func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	s = strings.ToUpper(s[:1]) + s[1:]
-	if !strings.HasSuffix(s, ".") {
+	if s = capital(s); s != "" && !strings.HasSuffix(s, ".") {
 		s += "."
 	}
 	return s
 }
 
+func capital(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
 func usually(s string) string {
 	if strings.HasPrefix(s, "until ") || strings.Contains(s, ";") {
-		return s
+		return capital(s)
 	}
-	return "usually " + s
+	return "Usually " + s
 }

@@ -63,6 +63,10 @@ var startAgain = []string{
 	"Press “Set up your account”. There is no need to subscribe again.",
 }
 
+const brokenLink = "Open the link exactly as it is in the mail: some mail programs break long links."
+
+var operatorLink = []string{"Print a new one: run “api operator-link” where the server runs, or restart the server.", "Open it, and press “Sign in”."}
+
 var notices = map[place]map[fault.Class]notice{
 	atRegister: {
 		fault.Gone:        {title: "This visit took too long", todo: startAgain, text: "AWS Marketplace's registration token lives for a few hours, and this one has expired. Your purchase is safe."},
@@ -72,34 +76,33 @@ var notices = map[place]map[fault.Class]notice{
 		fault.Throttled:   {title: "AWS Marketplace is busy", todo: []string{"Wait a minute.", "Press “Set up your account” again, or reload this page."}},
 	},
 	atClaim: {
-		fault.NotFound:  {title: "We do not know this link", todo: append([]string{"If the link is from a mail, open it exactly as it is there: some mail programs break long links."}, startAgain...)},
-		fault.Gone:      {title: "This link has expired", todo: startAgain},
+		fault.NotFound:  {title: "We do not know this link", todo: append([]string{brokenLink + " If that does not help:"}, startAgain...), text: "It is not complete, or it is too old. Nothing is lost."},
+		fault.Gone:      {title: "This link has expired", todo: startAgain, text: "Links work for 24 hours. Nothing is lost: get a new one where you got the first."},
 		fault.Conflict:  {title: "This visit is confirmed already", todo: []string{"Open the link in the mail you got first.", "Or press “Set up your account” in AWS Marketplace again, and confirm the same address."}},
 		fault.Throttled: {title: "Too many mails for now"},
 	},
 	atVerify: {
-		fault.NotFound: {title: "We do not know this link", todo: append([]string{"Open the link exactly as it is in the mail: some mail programs break long links."}, startAgain...)},
-		fault.Gone:     {title: "This link has expired", todo: startAgain},
+		fault.NotFound: {title: "We do not know this link", todo: append([]string{brokenLink + " If that does not help:"}, startAgain...), text: "It is not complete, or it is too old. Nothing is lost."},
+		fault.Gone:     {title: "This link has expired", todo: startAgain, text: "Links in our mails work for 24 hours. Nothing is lost: get a new one where you got the first."},
 		fault.Denied:   {title: "This link belongs to another address", todo: append([]string{"Open the newest mail we sent to the address you want to use."}, startAgain...)},
 	},
 	atSecond: {
 		fault.Denied: {title: "A colleague has set this up already", todo: []string{
-			"Ask your colleague to open their purchase page. Your request waits for them there: they press “Let them in”.",
+			"Ask your colleague to open the page of the purchase. Your request waits for them there: they press “Let them in”.",
 			"Then open the link in your mail again. You come straight to the purchase.",
-			"If you do not know them, write to us.",
 		}},
 	},
 	atPurchase: {
-		fault.Denied: {title: "This is another purchase", todo: append([]string{"Open the link of the purchase you are signed in for, or switch to the account that bought this one."}, startAgain...)},
-		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again."}, startAgain...)},
+		fault.Denied: {title: "This page is of another purchase", todo: append([]string{"Have you set up both? Then open the link in the mail we sent for this one. Otherwise:"}, startAgain...), text: "In this browser you are signed in for a different purchase, perhaps of a different AWS account."},
+		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again. If neither works:"}, startAgain...), text: "The page of a purchase opens only in a browser in which its e-mail address was confirmed, for 30 days."},
 		fault.Gone:   {title: "The join key was shown already", todo: []string{"Look where you copied it to.", "If it is lost, make a new one on the purchase page."}},
 	},
-	atEnter:    {fault.Gone: {title: "This sign-in link does not work any more"}},
-	atOperator: {fault.Forged: {title: "Operators only", todo: []string{"Open the one-time link that the server printed when it started.", "If it was used, restart the server, or make another with “api operator-link”."}}},
+	atEnter:    {fault.Gone: {title: "This sign-in link is used up", todo: operatorLink, text: "Each link works once, and for a day."}},
+	atOperator: {fault.Forged: {title: "Operators only", todo: append([]string{"Open the one-time link that the server printed when it started, unless it was used."}, operatorLink...)}},
 }
 
 var commonNotices = map[fault.Class]notice{
-	fault.NotFound:    {title: "There is no such page", text: "The address is not one of ours. If it is from a mail, open it exactly as it is there."},
+	fault.NotFound:    {title: "There is no such page", text: "The address is not one of ours.", todo: []string{"If it is from a mail, open it exactly as it is there.", "To reach your purchase otherwise, press “Set up your account” in AWS Marketplace again."}},
 	fault.Throttled:   {title: "A little too fast", text: "Please wait a moment, then try again."},
 	fault.Unavailable: {title: "We cannot answer right now", text: "This is our trouble or the marketplace's, not yours. Nothing is lost; please try again in a minute."},
 	fault.Unsure:      {title: "We cannot answer right now", text: "This is our trouble or the marketplace's, not yours. Nothing is lost; please try again in a minute."},

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -78,6 +79,10 @@ func (s *Server) claimInvite(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/claim/"+url.PathEscape(c.Param("token"))+"/sent?to=colleague")
 }
 
+func (s *Server) backToClaim(c echo.Context) error {
+	return c.Redirect(http.StatusSeeOther, "/claim/"+url.PathEscape(c.Param("token")))
+}
+
 func (s *Server) claimSent(c echo.Context) error {
 	v, err := s.Claims.Visit(c.Request().Context(), c.Param("token"))
 	if err != nil {
@@ -85,6 +90,9 @@ func (s *Server) claimSent(c echo.Context) error {
 	}
 	invite := c.QueryParam("to") == "colleague"
 	view := console.MailSent{Site: s.Site, Token: c.Param("token"), State: string(v.State), Invite: invite, Held: !s.SendsMail}
+	if !invite && v.Claim.Email != "" {
+		view.To = subscription.MaskEmail(v.Claim.Email)
+	}
 	if invite {
 		view.Back = "/claim/" + url.PathEscape(c.Param("token"))
 	}
@@ -130,33 +138,62 @@ func (s *Server) showPurchase(c echo.Context, status int, typed, nameError strin
 	if err != nil {
 		return placed(atPurchase, err)
 	}
-	st := subscription.StatusOf(got, s.Now())
+	st, market := subscription.StatusOf(got, s.Now()), marketplaceNames[got.Marketplace]
 	view := console.Purchase{
-		Site: s.Site, ID: string(sub), State: string(st.State), Product: s.productTitle(got.Product), Marketplace: marketplaceNames[got.Marketplace], Account: got.Account,
-		Steps: steps(got.Facts, st.State, marketplaceNames[got.Marketplace]), Reason: st.Reason, Waiting: st.Waiting, Act: string(st.Act), Usually: st.Usually, MayLeave: st.MayLeave, EndsAt: st.EndsAt,
-		Name: got.TailnetName, NameChosen: got.NameChosen, NameTyped: typed, NameError: nameError,
+		Site: s.Site, ID: string(sub), State: string(st.State), Product: s.productTitle(got.Product), Marketplace: market, Account: got.Account,
+		Steps: steps(got.Facts, st.State, market, net.KeyRevealed), Reason: named(reason(got.Facts, st, market), market), Waiting: named(st.Waiting, market),
+		Act: string(st.Act), Usually: named(st.Usually, market), MayLeave: st.MayLeave, EndsAt: st.EndsAt,
+		Closed: st.State == subscription.StateEnded && subscription.AccessOf(got.Facts, s.Now()) == subscription.AccessRevoked,
+		Name:   got.TailnetName, NameChosen: got.NameChosen, NameTyped: typed, NameError: nameError,
 		NoTraffic: net.Dry, CanReveal: st.State == subscription.StateActive && net.KeyReady, Revealed: net.KeyRevealed, CanAskKey: net.CanAskKey,
 		Asking: asking(people, principal(ctx).Actor),
 	}
-	if st.State == subscription.StateProvisioning && net.WaitingFor != "" && st.Reason == "" {
-		view.Waiting = net.WaitingFor
-		if net.Usually > 0 {
-			view.Usually = "under a minute"
-		}
+	// What the control plane waits for is said in an operator's words; a buyer
+	// needs to know that a person must act, and that it is not them.
+	if st.State == subscription.StateProvisioning && st.Reason == "" && net.WaitingFor != "" && net.Usually == 0 {
+		view.Reason, view.Waiting, view.Usually = "something is in the way that a person on our side must clear; your purchase is safe", "a person on our side", "one working day"
+	}
+	if c.Request().Header.Get("HX-Request") != "" && c.QueryParam("shown") == view.Shown() {
+		return c.NoContent(http.StatusNoContent) // htmx leaves the page as it is
 	}
 	return s.page(c, status, console.PurchasePage(view))
 }
 
-// steps are the way from a purchase to a network in use.
-func steps(f subscription.Facts, state subscription.State, marketName string) []console.Step {
+// named says which marketplace is meant.
+func named(text, market string) string { return strings.ReplaceAll(text, "the marketplace", market) }
+
+// reason says in words why a purchase is as it is; a marketplace's codes stay out
+// of pages.
+func reason(f subscription.Facts, st subscription.Status, market string) string {
+	switch {
+	case st.State == subscription.StateEnded && f.Replaced.By != "":
+		return "it goes on as a renewed purchase; the network stays"
+	case st.Reason == "CANCELLED":
+		return "it was cancelled in " + market
+	case st.Reason == "EXPIRED":
+		return "it ran to its agreed end and was not renewed"
+	case st.Reason == "TERMINATED":
+		return market + " ended it before its agreed end"
+	case st.Reason == strings.ToUpper(st.Reason):
+		return ""
+	}
+	return st.Reason
+}
+
+// steps are the way from a purchase to a network in use; whoever has gone it
+// needs no map.
+func steps(f subscription.Facts, state subscription.State, marketName string, keyRevealed bool) []console.Step {
 	switch state {
 	case subscription.StateEnding, subscription.StateEnded, subscription.StateRejected, subscription.StateSuspended:
 		return nil
 	case subscription.StatePending, subscription.StateAwaitingBuyer, subscription.StateAwaitingMarketplace, subscription.StateProvisioning, subscription.StateActive:
 	}
-	done := []bool{!f.ClaimedAt.IsZero(), !f.Granted.IsZero(), !f.ReadyAt.IsZero(), state == subscription.StateActive}
+	if state == subscription.StateActive && keyRevealed {
+		return nil
+	}
+	done := []bool{!f.ClaimedAt.IsZero(), !f.Granted.IsZero(), !f.ReadyAt.IsZero(), keyRevealed}
 	out := []console.Step{
-		{Label: "You confirmed your address"}, {Label: marketName + " confirmed the purchase"}, {Label: "Your network is set up"}, {Label: "Ready to connect"},
+		{Label: "You confirm your e-mail address"}, {Label: marketName + " confirms the purchase"}, {Label: "We set up your network"}, {Label: "You get your join key"},
 	}
 	current := false
 	for i := range out {

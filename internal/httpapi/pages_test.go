@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,8 +88,8 @@ func TestAPurchaseOpensOnlyInItsSession(t *testing.T) {
 		says   string
 	}{
 		{stranger, "/purchases/" + sub, 401, "Nobody is signed in here"},
-		{forged, "/purchases/" + sub, 403, "This is another purchase"},
-		{owner, "/purchases/" + other, 403, "This is another purchase"},
+		{forged, "/purchases/" + sub, 403, "This page is of another purchase"},
+		{owner, "/purchases/" + other, 403, "This page is of another purchase"},
 		{owner, "/purchases/" + sub, 200, "Your network is ready"},
 	} {
 		if r := c.who.get(c.path); r.StatusCode != c.status || !strings.Contains(r.body, c.says) {
@@ -125,7 +126,7 @@ func TestEveryBadLinkHasAPageThatSaysWhatToDo(t *testing.T) {
 		"another address":  {func(w *world) { w.confErr = fault.New(fault.Denied, "confirmed with another address") }, "/verify/" + goodMail, true, 403, "This link belongs to another address"},
 		"unknown page":     {func(*world) {}, "/nowhere", false, 404, "There is no such page"},
 		"no operator":      {func(*world) {}, "/operator", false, 401, "Operators only"},
-		"spent enter link": {func(*world) {}, "/operator/enter/x", true, 410, "This sign-in link does not work any more"},
+		"spent enter link": {func(*world) {}, "/operator/enter/x", true, 410, "This sign-in link is used up"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -167,15 +168,23 @@ func TestTheStatusSaysWhatIsWaitedFor(t *testing.T) {
 		state  string
 		says   []string
 	}{
-		"the marketplace": {func(w *world) { w.purchase.Facts.Granted = time.Time{} }, "awaiting_marketplace", []string{"the marketplace to confirm the purchase", "AWS Marketplace", "You may close this page"}},
+		"the marketplace": {func(w *world) { w.purchase.Facts.Granted = time.Time{} }, "awaiting_marketplace", []string{"AWS Marketplace to confirm the purchase", "One to five minutes; up to an hour when AWS Marketplace is slow", "You may close this page"}},
 		"us": {func(w *world) {
 			w.purchase.Facts.ReadyAt = time.Time{}
 			w.view = provisioning.View{WaitingFor: "the control plane makes the network", Usually: 10 * time.Second}
-		}, "provisioning", []string{"the control plane makes the network", "under a minute", "nothing for you to do"}},
+		}, "provisioning", []string{"Your network to be set up", "Usually under a minute", "nothing for you to do"}},
+		"a person": {func(w *world) {
+			w.purchase.Facts.ReadyAt = time.Time{}
+			w.view = provisioning.View{WaitingFor: "the control plane's quota is used up"}
+		}, "provisioning", []string{"held back", "a person on our side", "one working day", "nothing for you to do"}},
 		"the seller": {func(w *world) {
 			w.purchase.Facts.ReadyAt, w.purchase.Facts.LiveFrom = time.Time{}, time.Time{}
 		}, "provisioning", []string{"not open yet", "held back"}},
 		"nobody": {func(*world) {}, "active", []string{"Your network is ready"}},
+		"nothing any more": {func(w *world) {
+			w.purchase.Facts.Ends = []subscription.End{{At: now.Add(-time.Hour), Reason: "CANCELLED"}}
+			w.purchase.Facts.ClosedAt = now
+		}, "ended", []string{"It was cancelled in AWS Marketplace.", "subscribe again in AWS Marketplace"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +201,63 @@ func TestTheStatusSaysWhatIsWaitedFor(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Codes of a marketplace and words of the control plane stay out of a buyer's page.
+func TestTheStatusIsInPlainWords(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"CANCELLED", "EXPIRED", "TERMINATED", "DEPROVISIONED"} {
+		w := setup(t)
+		w.purchase.Facts.Ends = []subscription.End{{At: now.Add(-time.Hour), Reason: code}}
+		w.view = provisioning.View{WaitingFor: "the control plane's quota is used up"}
+		r := w.signedIn(t).get("/purchases/" + sub)
+		if !strings.Contains(r.body, "Your purchase is ending") && !strings.Contains(r.body, "Your purchase has ended") {
+			t.Fatalf("%s answered %d: %s", code, r.StatusCode, r.body)
+		}
+		for _, jargon := range []string{code, "control plane", "the marketplace"} {
+			if strings.Contains(r.body, jargon) {
+				t.Errorf("%s: the page says %q", code, jargon)
+			}
+		}
+	}
+}
+
+// The page asks with what it shows: nothing comes back until that changed.
+func TestAnUnchangedStatusIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	b := w.signedIn(t)
+	poll := regexp.MustCompile(`hx-get="([^"]+)"`)
+	first := poll.FindStringSubmatch(b.get("/purchases/" + sub).body)
+	if len(first) != 2 {
+		t.Fatal("the page does not look again")
+	}
+	if r := b.get(first[1], "HX-Request", "true"); r.StatusCode != http.StatusNoContent || r.body != "" {
+		t.Errorf("unchanged, and answered %d: %s", r.StatusCode, r.body)
+	}
+	if r := b.get(first[1]); r.StatusCode != http.StatusOK {
+		t.Errorf("a person who opens the address is answered %d", r.StatusCode)
+	}
+	w.people = []subscription.Claim{{ID: "clm_1", State: subscription.ClaimHolder}, {ID: "clm_2", State: subscription.ClaimSecond, Email: "b…@company.example"}}
+	if r := b.get(first[1], "HX-Request", "true"); r.StatusCode != http.StatusOK || !strings.Contains(r.body, `id="asks"`) || !strings.Contains(r.body, "Let them in") {
+		t.Errorf("a colleague asks, and the page is answered %d: %s", r.StatusCode, r.body)
+	}
+}
+
+// A person who presses enter in the address bar, where a form was sent to, comes
+// to the page it was on.
+func TestTheAddressOfASentFormLeadsBack(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	b := w.signedIn(t)
+	for path, page := range map[string]string{"/claim/x/email": "/claim/x", "/claim/x/invite": "/claim/x", "/purchases/" + sub + "/reveal": "/purchases/" + sub} {
+		if r := b.get(path); r.StatusCode != http.StatusOK || r.Request.URL.Path != page {
+			t.Errorf("%s led to %s, %d", path, r.Request.URL, r.StatusCode)
+		}
+	}
+	if !w.view.KeyReady {
+		t.Error("looking at the address took the key")
 	}
 }
 
@@ -220,7 +286,7 @@ func TestAnInvitationIsSent(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	b := w.signedIn(t)
-	for path, says := range map[string]string{"/claim/x/invite": "We wrote to your colleague", "/purchases/" + sub + "/invite": "We wrote to your colleague"} {
+	for path, says := range map[string]string{"/claim/x/invite": "Your colleague has a link now", "/purchases/" + sub + "/invite": "Your colleague has a link now"} {
 		if r := b.post(path, url.Values{"email": {"admin@company.example"}}); r.StatusCode != http.StatusOK || !strings.Contains(r.body, says) {
 			t.Errorf("%s answered %d: %s", path, r.StatusCode, r.body)
 		}

@@ -32,6 +32,8 @@ func (s *Server) routes() {
 	visit.POST("/email", s.claimEmail)
 	visit.POST("/invite", s.claimInvite)
 	visit.GET("/sent", s.claimSent)
+	visit.GET("/email", s.backToClaim) // where a form was shown again
+	visit.GET("/invite", s.backToClaim)
 	proof := e.Group("/verify/:token", s.bound(s.Limits.Body), s.sameOrigin, s.private)
 	proof.GET("", s.verifyPage)
 	proof.POST("", s.verify)
@@ -44,6 +46,7 @@ func (s *Server) routes() {
 	owner.GET("/invite", s.invitePage)
 	owner.POST("/invite", s.invite)
 	owner.POST("/admit", s.admit)
+	owner.GET("/reveal", s.backToPurchase) // where the key was shown
 
 	// Operators in a browser.
 	door := e.Group("/operator", s.bound(s.Limits.Body), s.sameOrigin, s.private)

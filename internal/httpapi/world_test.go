@@ -413,9 +413,13 @@ func (b *browser) do(req *http.Request) reply {
 	return reply{res, string(raw)}
 }
 
-func (b *browser) get(path string) reply {
+func (b *browser) get(path string, header ...string) reply {
 	b.t.Helper()
-	return b.do(request(b.t, http.MethodGet, b.w.server.URL+path, nil))
+	req := request(b.t, http.MethodGet, b.w.server.URL+path, nil)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return b.do(req)
 }
 
 func (b *browser) post(path string, form url.Values, header ...string) reply {

@@ -1,0 +1,17 @@
+// A button for what there is to copy. Without JavaScript, or where a browser
+// gives no clipboard, the text is there to be selected.
+if (navigator.clipboard) {
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    const words = button.textContent;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Please select and copy it";
+      }
+      setTimeout(() => { button.textContent = words; }, 4000);
+    });
+  }
+}
