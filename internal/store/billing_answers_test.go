@@ -51,6 +51,29 @@ func (w *meterWorld) places(meter string, want map[ledger.Place]string) {
 	}
 }
 
+// sendable is what a replica would send now.
+func (w *meterWorld) sendable() []billing.Record {
+	w.t.Helper()
+	got, err := w.db.Store.Sendable(w.t.Context(), "aws", 100)
+	w.ok(err)
+	return got
+}
+
+// sendsNothing wants no call, not even from a replica that read its list earlier.
+func (w *meterWorld) sendsNothing(old []billing.Record) {
+	w.t.Helper()
+	calls := w.v.call
+	w.db.sendable = func(got []billing.Record) []billing.Record {
+		got, old = append(got, old...), nil
+		return got
+	}
+	w.ok(w.try())
+	w.db.sendable = nil
+	if w.v.call != calls {
+		w.t.Fatal("a record was sent that must not be")
+	}
+}
+
 // identical wants every sending of a slot to be the same record.
 func (w *meterWorld) identical() {
 	w.t.Helper()
@@ -173,17 +196,14 @@ func TestMeteringAnswers(t *testing.T) {
 			at := w.now
 			w.now = w.now.Add(time.Hour)
 			w.seal()
+			old := w.sendable()
 			w.send()
 			w.places("api_request", map[ledger.Place]string{ledger.Held: "5"})
 			w.found(billing.FindHeld)
-			calls := w.v.call
-			w.send()
 			w.now = w.now.Add(time.Hour)
 			w.seal()
-			w.send()
-			if w.v.call != calls {
-				w.t.Fatal("a held record was sent")
-			}
+			w.sendsNothing(nil)
+			w.sendsNothing(old)
 			rec := w.record("api_request", at).ID
 			for _, err := range []error{w.Release(w.t.Context(), rec, "", "x"), w.Release(w.t.Context(), rec, "ann", ""), w.RuleUnrecorded(w.t.Context(), rec, "ann", "x")} {
 				if err == nil {
@@ -246,34 +266,19 @@ func TestMeteringAnswers(t *testing.T) {
 			at := w.now
 			w.now = w.now.Add(time.Hour)
 			w.seal()
-			var old []billing.Record
-			w.db.sendable = func(got []billing.Record) []billing.Record {
-				if old == nil {
-					old = got
-				}
-				return got
-			}
+			old := w.sendable()
 			if err := w.try(); !fault.Is(err, fault.Unsure) {
 				w.t.Fatalf("the answer was lost, and submit says %v", err)
 			}
 			w.now = w.now.Add(24 * time.Hour)
-			w.db.sendable = nil
 			w.send()
 			w.places("api_request", map[ledger.Place]string{ledger.Unsure: "5"})
 			w.found(billing.FindUnsureTooLate)
-			calls := w.v.call
-			w.db.sendable = func([]billing.Record) []billing.Record { // a replica that read before it was parked
-				defer func() { old = nil }()
-				return old
-			}
-			w.send()
-			if w.v.call != calls {
-				w.t.Fatal("a parked record was sent")
-			}
-			w.db.sendable = nil
+			w.sendsNothing(old)
 			rec := w.record("api_request", at).ID
 			w.ok(w.RuleAccepted(w.t.Context(), rec, "5", "ann", "it is in the usage feed"))
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
+			w.sendsNothing(old)
 		},
 		"an operator says that an unsure record was never recorded": func(w *meterWorld) {
 			at := w.now
@@ -322,6 +327,29 @@ func TestMeteringAnswers(t *testing.T) {
 			}
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
 			w.found()
+		},
+		"a record that another replica is sending is left alone": func(w *meterWorld) {
+			w.use("api_request", "5", "", w.now)
+			w.now = w.now.Add(time.Hour)
+			w.seal()
+			o, calling, answer, ended := w.Options, make(chan struct{}), make(chan struct{}), make(chan error)
+			o.Vendors = map[marketplace.ID]billing.Submitter{"aws": overtaken{w.v, func() { close(calling); <-answer }}}
+			first := true
+			w.db.sendable = func(got []billing.Record) []billing.Record {
+				if first { // between our list and our attempt
+					first = false
+					go func() { _, err := billing.New(o).Submit(context.Background(), "aws"); ended <- err }()
+					<-calling
+				}
+				return got
+			}
+			w.ok(w.try())
+			close(answer)
+			w.ok(<-ended)
+			if len(w.v.sent) != 1 {
+				w.t.Fatalf("sent %d times", len(w.v.sent))
+			}
+			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
 		},
 		"a send that stood still is not made": func(w *meterWorld) {
 			w.use("api_request", "5", "", w.now)
