@@ -146,7 +146,7 @@ func (p Purchase) headline() string {
 	case "awaiting_buyer":
 		return "Confirm your e-mail address"
 	case "provisioning":
-		if p.Reason != "" {
+		if p.held() {
 			return "Your network is held back"
 		}
 		return "Setting up your network"
@@ -176,9 +176,15 @@ func (p Purchase) actor() string {
 	return "Nobody: all is done."
 }
 
+// held reports that something keeps the network from being set up.
+func (p Purchase) held() bool { return p.State == "provisioning" && p.Reason != "" }
+
 // tone colours the state: good, busy, attention, over.
-func tone(state string) string {
-	switch state {
+func (p Purchase) tone() string {
+	if p.held() {
+		return "attention"
+	}
+	switch p.State {
 	case "active":
 		return "good"
 	case "ended", "ending":
@@ -189,9 +195,12 @@ func tone(state string) string {
 	return "busy"
 }
 
-// stateWords is the state for people; the page's data-state is the exact one.
-func stateWords(state string) string {
-	switch state {
+// word is the state for people; the page's data-state is the exact one.
+func (p Purchase) word() string {
+	if p.held() {
+		return "held back"
+	}
+	switch p.State {
 	case "pending", "awaiting_buyer", "awaiting_marketplace":
 		return "waiting"
 	case "provisioning":
@@ -199,7 +208,7 @@ func stateWords(state string) string {
 	case "active":
 		return "ready"
 	}
-	return state
+	return p.State
 }
 
 // Shown is a short digest of all that the page shows; an equal one needs no new
