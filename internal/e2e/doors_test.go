@@ -249,7 +249,7 @@ func TestAnUnreadableDeliveryWaitsAndIsReplayed(t *testing.T) {
 // is kept of it.
 func TestABadRegistrationGetsHelpAndIsNotKept(t *testing.T) {
 	t.Parallel()
-	s := open(t, store.SQLite, simulator.Options{Weather: simulator.WeatherGood, Channel: simulator.ChannelSQS}, silent)
+	s := open(t, store.SQLite, simulator.Options{Weather: simulator.WeatherGood, Channel: simulator.ChannelSQS}, silent, "TAILMARKET_LIMITS_BODY_BYTES=16KiB")
 	b, err := s.sim.Buy(t.Context(), simulator.Purchase{Habits: &simulator.Habits{Absent: true}})
 	if err != nil {
 		t.Fatal(err)
@@ -274,7 +274,7 @@ func TestABadRegistrationGetsHelpAndIsNotKept(t *testing.T) {
 		"far too long":  {form(field, strings.Repeat("a", 9<<10)), 400, "Set up your account"},
 		"expired":       {form(field, stale), 410, "Set up your account"},
 		"not a form":    {"x-amzn-marketplace-token=%zz", 400, "cannot be read"},
-		"over the size": {form(field, strings.Repeat("a", 2<<20)), 413, "large"},
+		"over the size": {form(field, strings.Repeat("a", 17<<10)), 413, "large"},
 	} {
 		got := s.do(http.MethodPost, "/aws/register", c.body, browser...)
 		if got.status != c.status || !strings.Contains(got.body, c.says) || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") || len(got.header["Set-Cookie"]) != 0 {

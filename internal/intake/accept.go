@@ -152,6 +152,9 @@ func (s *Service) apply(ctx context.Context, t Tx, k Kept, events []marketplace.
 		if e.MessageID == "" {
 			e.MessageID = k.VendorID
 		}
+		if err := keepable(e); err != nil {
+			return err
+		}
 		got, err := s.subs.Apply(ctx, t, k.Marketplace, e, k.ID)
 		if err != nil {
 			return err

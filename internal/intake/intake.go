@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -122,6 +123,28 @@ func (s *Service) Conflicts(ctx context.Context, before id.Delivery, limit int) 
 
 // Counts counts deliveries.
 func (s *Service) Counts(ctx context.Context) (Counts, error) { return s.store.CountDeliveries(ctx) }
+
+const maxName = 255
+
+// keepable refuses names that no database could keep or find again: too long for
+// an index, or with a NUL, which PostgreSQL does not take. A message with one
+// would fail, and come again, for ever.
+func keepable(e marketplace.Event) error {
+	names := [][2]string{
+		{"purchase", e.Ref.Purchase}, {"agreement", e.Ref.Agreement}, {"account", e.Ref.Account}, {"payer", e.Payer}, {"reseller", e.Reseller},
+		{"predecessor", e.Replaces}, {"reason", e.Reason},
+	}
+	if e.Terms != nil {
+		names = append(names, [][2]string{{"plan", e.Terms.Plan}, {"offer", e.Terms.Offer}, {"agreement", e.Terms.Agreement}}...)
+	}
+	for _, n := range names {
+		what, name := n[0], n[1]
+		if len(name) > maxName || strings.ContainsRune(name, 0) {
+			return fault.New(fault.Unreadable, "the name of the %s is too long or no text; the operator must look at what sends here", what)
+		}
+	}
+	return nil
+}
 
 func hashBody(body []byte) string {
 	sum := sha256.Sum256(body)

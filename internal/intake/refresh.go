@@ -97,6 +97,9 @@ func (s *Service) observe(ctx context.Context, m marketplace.ID, events []market
 	return s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
 		seen := []id.Subscription(nil)
 		for _, e := range events {
+			if err := keepable(e); err != nil {
+				return err
+			}
 			got, err := s.subs.Apply(ctx, t, m, e, "")
 			if err != nil {
 				return err

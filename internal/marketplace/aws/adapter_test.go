@@ -345,6 +345,7 @@ func TestForeignAndForgedDeliveries(t *testing.T) {
 		"a channel AWS does not use": {marketplace.Pull, w.config.EventKey, good, fault.Forged},
 		"not JSON":                   {marketplace.SQS, "", "hello", fault.Unreadable},
 		"no id":                      {marketplace.SQS, "", swap(`"e1"`, `""`), fault.Unreadable},
+		"a character not for text":   {marketplace.SQS, "", swap(`"e1"`, `"e1\u0000"`), fault.Unreadable},
 		"a foreign account":          {marketplace.SQS, "", swap(w.config.SellerAccount, "999988887777"), fault.Unreadable},
 		"a foreign source":           {marketplace.SQS, "", swap("aws.agreement-marketplace", "aws.ec2"), fault.Unreadable},
 		"a foreign product":          {marketplace.SQS, "", swap(w.config.Listings[0].ProductCode, "other"), fault.Unreadable},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -66,8 +67,8 @@ func (a *Adapter) open(body []byte) (envelope, error) {
 		return e, fault.Wrap(fault.Unreadable, err, "the body is not an EventBridge event; the operator must look at what sends here")
 	}
 	for _, f := range []struct{ name, value string }{{"id", e.ID}, {"detail-type", e.DetailType}, {"source", e.Source}, {"account", e.Account}, {"time", e.Time}} {
-		if f.value == "" || len(f.value) > 255 {
-			return e, fault.New(fault.Unreadable, "the event's %s is missing or too long; the operator must look at what sends here", f.name)
+		if f.value == "" || len(f.value) > 255 || strings.ContainsRune(f.value, 0) {
+			return e, fault.New(fault.Unreadable, "the event's %s is missing, too long or no text; the operator must look at what sends here", f.name)
 		}
 	}
 	switch e.Source {
