@@ -133,17 +133,17 @@ func (m *awsMarket) handle(services map[string]service, w http.ResponseWriter, r
 	var out any
 	if err == nil {
 		if !receive {
-			m.tell(op, "received")
+			m.s.tell(op, "received")
 		}
 		out, err = do(c)
 	}
 	if receive && !c.nobody {
 		m.s.begin()
 		defer m.s.end()
-		m.tell(op, "received")
+		m.s.tell(op, "received")
 	}
 	if errors.Is(err, errCut) {
-		m.tell(op, "answered")
+		m.s.tell(op, "answered")
 		panic(http.ErrAbortHandler) // net/http's way to cut a connection without an answer
 	}
 	m.answer(w, svc, c, out, err)
@@ -151,13 +151,7 @@ func (m *awsMarket) handle(services map[string]service, w http.ResponseWriter, r
 		if err := http.NewResponseController(w).Flush(); err != nil {
 			m.s.log.Debug("answer not flushed", "error", err)
 		}
-		m.tell(op, "answered")
-	}
-}
-
-func (m *awsMarket) tell(op, phase string) {
-	if m.s.o.OnAnswer != nil {
-		m.s.o.OnAnswer(op, phase)
+		m.s.tell(op, "answered")
 	}
 }
 

@@ -2,6 +2,8 @@ package simulator
 
 import (
 	"fmt"
+	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -30,7 +32,7 @@ const (
 	endedAfter         = 5 * time.Second  // after the end; not captured, a guess
 	deprovisionedAfter = 31 * time.Second // after Ended
 	finalWindow        = time.Hour        // BatchMeterUsage after the end
-	tokenLife          = 4 * time.Hour    // of a registration token
+	awsTokenLife       = 4 * time.Hour    // of a registration token
 )
 
 // awsMarket is AWS Marketplace in concurrent-agreements mode: agreements, licences, registration tokens, the metering
@@ -50,7 +52,8 @@ type awsMarket struct {
 }
 
 type agreement struct {
-	n                 int // the number of the purchase, from 0
+	m                 *awsMarket
+	number, n         int // of the purchase among all, and among those of AWS, from 0
 	id, initial, prev string
 	offer             string
 	intent, status    string
@@ -104,19 +107,18 @@ func (m *awsMarket) product(code string) (Product, error) {
 	return Product{}, fmt.Errorf("no product %q", code)
 }
 
-// find returns the newest agreement that id names: an agreement, a licence ARN or a buyer.
-func (m *awsMarket) find(id string) (*agreement, error) {
+// find returns the newest agreement with this id or licence ARN.
+func (m *awsMarket) find(id string) deal {
 	for i := len(m.agreements) - 1; i >= 0; i-- {
-		a := m.agreements[i]
-		if a.id == id || a.licence.arn == id || buyerID(a.n) == id {
-			return a, nil
+		if a := m.agreements[i]; a.id == id || a.licence.arn == id {
+			return a
 		}
 	}
-	return nil, fmt.Errorf("no agreement, licence or buyer %q", id)
+	return nil
 }
 
 // buy makes the agreement of purchase n and schedules its events; the lock is held.
-func (m *awsMarket) buy(n int, p Purchase) (*agreement, error) {
+func (m *awsMarket) buy(number, n int, p Purchase) (deal, error) {
 	product, err := m.product(p.Product)
 	if err != nil {
 		return nil, err
@@ -131,7 +133,7 @@ func (m *awsMarket) buy(n int, p Purchase) (*agreement, error) {
 		account = "00" + account[2:] // leading zeros occur, and a number type would lose them
 	}
 	a := &agreement{
-		n: n, id: "agmt-" + f.lower(25, "agreement", who), offer: "offer-" + f.lower(13, "offer", who),
+		m: m, number: number, n: n, id: "agmt-" + f.lower(25, "agreement", who), offer: "offer-" + f.lower(13, "offer", who),
 		intent: intentNew, status: statusActive, account: account, product: product,
 		accepted: m.s.now.Add(time.Duration(1+f.draw("ms", who)%998) * time.Millisecond),
 		end:      p.End, contract: p.Contract, prices: map[string]string{},
@@ -209,30 +211,32 @@ func (m *awsMarket) finish(a *agreement, status string) {
 	m.emit(a, eventDeprovisioned, at)
 }
 
-func (m *awsMarket) cancel(id, status string) (*agreement, error) {
-	a, err := m.find(id)
-	if err != nil {
-		return nil, err
-	}
+// cancel ends an agreement as CANCELLED (also ""), EXPIRED or TERMINATED.
+func (m *awsMarket) cancel(d deal, status string) error {
+	a := d.(*agreement)
 	switch status {
 	case "":
 		status = statusCancelled
 	case statusCancelled, statusExpired, statusTerminated:
 	default:
-		return nil, fmt.Errorf("status %q: want CANCELLED, EXPIRED or TERMINATED", status)
+		return fmt.Errorf("status %q: want CANCELLED, EXPIRED or TERMINATED", status)
 	}
 	if a.status != statusActive {
-		return nil, fmt.Errorf("agreement %s is %s", a.id, a.status)
+		return fmt.Errorf("agreement %s is %s", a.id, a.status)
 	}
 	m.finish(a, status)
-	return a, nil
+	return nil
 }
 
-func (m *awsMarket) change(id string, c Change) (*agreement, error) {
-	a, err := m.find(id)
-	if err != nil {
-		return nil, err
-	}
+// suspend makes metering answer CustomerNotSubscribed for the licence; no event tells of it.
+func (m *awsMarket) suspend(d deal, on bool) { d.(*agreement).licence.suspended = on }
+
+func (m *awsMarket) pending() int { return m.queue.pending() }
+
+func (m *awsMarket) stop() { m.queue.stop() }
+
+func (m *awsMarket) change(d deal, c Change) (deal, error) {
+	a := d.(*agreement)
 	if a.status != statusActive {
 		return nil, fmt.Errorf("agreement %s is %s", a.id, a.status)
 	}
@@ -308,11 +312,32 @@ func (a *agreement) terms(c Change) {
 	}
 }
 
-// register mints a registration token as the marketplace does when a buyer presses "Set up your account".
+func (a *agreement) purchase() (number, nth int) { return a.number, a.n }
+
+func (a *agreement) over() time.Time { return a.ended }
+
+func (a *agreement) describe(b *Buyer) {
+	b.Purchase, b.Account, b.AgreementID, b.LicenseArn = a.licence.arn, a.account, a.id, a.licence.arn
+	b.Product, b.Status = a.product.Code, a.status
+}
+
+// arrive is what the console's button "Set up your account" does: a POST with a registration token.
+func (a *agreement) arrive(nth int) arrival {
+	if nth < 0 {
+		nth = len(a.m.tokens)
+	}
+	t := a.m.register(a, nth)
+	return arrival{
+		method: http.MethodPost, path: "/aws/register", origin: "https://aws.amazon.com",
+		values: url.Values{"x-amzn-marketplace-token": {t}}, token: t, life: awsTokenLife,
+	}
+}
+
+// register mints a registration token.
 func (m *awsMarket) register(a *agreement, nth int) string {
 	f := m.s.faults
 	t := fmt.Sprintf("%s+%s/%s%%2B%s==", f.lower(20, "token", a.id, fmt.Sprint(nth)), f.lower(20, "token2", a.id, fmt.Sprint(nth)),
 		f.lower(16, "token3", a.id), f.lower(8, "token4", a.id))
-	m.tokens[t] = token{licence: a.licence, until: m.s.now.Add(tokenLife), n: a.n}
+	m.tokens[t] = token{licence: a.licence, until: m.s.now.Add(awsTokenLife), n: a.n}
 	return t
 }

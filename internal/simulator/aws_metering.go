@@ -293,3 +293,32 @@ func tagSet(tags []tag) string {
 	}
 	return string(b)
 }
+
+func (m *awsMarket) bill() []BillLine {
+	lines := map[slotKey]*BillLine{}
+	for k, slot := range m.slots {
+		of := k
+		of.hour = time.Time{}
+		line := lines[of]
+		if line == nil {
+			line = &BillLine{
+				Marketplace: AWS, Purchase: k.licence, Account: k.account, LicenseArn: k.licence,
+				Product: slot.product, Dimension: k.dimension,
+			}
+			lines[of] = line
+		}
+		line.Quantity += slot.quantity
+		line.Slots = append(line.Slots, Slot{Hour: k.hour, Quantity: slot.quantity, RecordID: slot.id, At: slot.at})
+	}
+	keys := make([]slotKey, 0, len(lines))
+	for k, line := range lines {
+		keys = append(keys, k)
+		slices.SortFunc(line.Slots, func(a, b Slot) int { return a.Hour.Compare(b.Hour) })
+	}
+	slices.SortFunc(keys, func(a, b slotKey) int { return strings.Compare(a.String(), b.String()) })
+	out := make([]BillLine, 0, len(keys))
+	for _, k := range keys {
+		out = append(out, *lines[k])
+	}
+	return out
+}

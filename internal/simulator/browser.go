@@ -2,8 +2,11 @@ package simulator
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -12,9 +15,6 @@ import (
 
 	"golang.org/x/net/html"
 )
-
-// marketplaceOrigin is the site from which the registration POST comes.
-const marketplaceOrigin = "https://aws.amazon.com"
 
 // browser is as much of one as a registration needs: cookies, redirects, forms. One visit uses it at a time.
 type browser struct {
@@ -35,7 +35,17 @@ func (j *laxJar) Cookies(u *url.URL) []*http.Cookie {
 	return j.CookieJar.Cookies(u)
 }
 
-func newBrowser() *browser {
+// trusted is what browsers trust: the system's authorities and the simulator's own.
+func trusted(caPEM []byte) *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM(caPEM)
+	return pool
+}
+
+func newBrowser(roots *x509.CertPool) *browser {
 	inner, err := cookiejar.New(nil)
 	if err != nil {
 		panic(err) // the standard jar without options has no way to fail
@@ -43,10 +53,13 @@ func newBrowser() *browser {
 	b := &browser{jar: &laxJar{CookieJar: inner}}
 	b.client = &http.Client{
 		// A connection per request: buyers come minutes apart, and a kept one would be dead after a kill.
-		Transport: &http.Transport{DisableKeepAlives: true},
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
 		Jar:       b.jar, Timeout: 10 * time.Second,
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			b.jar.foreign = false
+			if ip := net.ParseIP(r.URL.Hostname()); r.URL.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+				return http.ErrUseLastResponse // a listing in the wide world: not from here
+			}
 			if len(via) > 10 {
 				return fmt.Errorf("more than 10 redirects")
 			}
@@ -81,7 +94,7 @@ func (p *page) form(step string) (form, bool) {
 }
 
 func (b *browser) get(ctx context.Context, address string) (*page, error) {
-	return b.patiently(ctx, http.MethodGet, address, nil, "")
+	return b.patiently(ctx, request{method: http.MethodGet, address: address})
 }
 
 // submit sends a form of a page, from that page's own origin.
@@ -90,18 +103,32 @@ func (b *browser) submit(ctx context.Context, p *page, f form) (*page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("form %s: action %q: %w", f.step, f.action, err)
 	}
-	return b.patiently(ctx, f.method, target.String(), f.values, p.url.Scheme+"://"+p.url.Host)
+	return b.patiently(ctx, request{method: f.method, address: target.String(), form: f.values, origin: p.url.Scheme + "://" + p.url.Host})
 }
 
-// arrive is the marketplace's cross-site POST.
-func (b *browser) arrive(ctx context.Context, address, token string) (*page, error) {
-	return b.patiently(ctx, http.MethodPost, address, url.Values{"x-amzn-marketplace-token": {token}}, marketplaceOrigin)
+// arrive is the way from the marketplace's own site to the app.
+func (b *browser) arrive(ctx context.Context, app string, way arrival) (*page, error) {
+	r := request{method: way.method, address: app + way.path, origin: way.origin, foreign: true}
+	if way.method == http.MethodPost {
+		r.form = way.values
+	} else if len(way.values) > 0 {
+		r.address += "?" + way.values.Encode()
+	}
+	return b.patiently(ctx, r)
+}
+
+// request is what a browser asks for; foreign if another site sent it.
+type request struct {
+	method, address string
+	form            url.Values
+	origin          string
+	foreign         bool
 }
 
 // patiently tries until there is an answer below 500, or ctx ends.
-func (b *browser) patiently(ctx context.Context, method, address string, form url.Values, origin string) (*page, error) {
+func (b *browser) patiently(ctx context.Context, r request) (*page, error) {
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
-		p, err := b.once(ctx, method, address, form, origin)
+		p, err := b.once(ctx, r)
 		if err == nil && p.status < 500 && p.status != http.StatusTooManyRequests {
 			return p, nil
 		}
@@ -109,30 +136,30 @@ func (b *browser) patiently(ctx context.Context, method, address string, form ur
 			if err == nil {
 				err = fmt.Errorf("status %d", p.status)
 			}
-			return nil, fmt.Errorf("%s %s: %w", method, path(address), err)
+			return nil, fmt.Errorf("%s %s: %w", r.method, path(r.address), err)
 		}
 	}
 }
 
-func (b *browser) once(ctx context.Context, method, address string, form url.Values, origin string) (*page, error) {
+func (b *browser) once(ctx context.Context, r request) (*page, error) {
 	var body io.Reader
-	if method == http.MethodPost {
-		body = strings.NewReader(form.Encode())
+	if r.method == http.MethodPost {
+		body = strings.NewReader(r.form.Encode())
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	req, err := http.NewRequestWithContext(ctx, r.method, r.address, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Accept", "text/html,application/xhtml+xml")
 	req.Header.Set("User-Agent", "Mozilla/5.0 (buyer)")
-	b.jar.foreign = origin == marketplaceOrigin
-	if method == http.MethodPost {
+	b.jar.foreign = r.foreign && r.method == http.MethodPost
+	if r.method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Origin", origin)
+		req.Header.Set("Origin", r.origin)
 		req.Header.Set("Sec-Fetch-Site", "same-origin")
-		if b.jar.foreign {
-			req.Header.Set("Sec-Fetch-Site", "cross-site")
-		}
+	}
+	if r.foreign {
+		req.Header.Set("Sec-Fetch-Site", "cross-site")
 	}
 	resp, err := b.client.Do(req)
 	if err != nil {

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
 const (
-	registerPath  = "/aws/register"
 	visitPatience = 30 * time.Second // wall: how long one visit bears an app that is away
 	mailPatience  = time.Hour        // virtual: then the buyer asks for another link
 	mostVisits    = 400              // then a buyer gives up
@@ -29,16 +29,16 @@ const (
 // goes as far as the pages allow; then the buyer leaves and comes back later. Visits of one buyer never overlap, so only
 // the fields in its Buyer need the lock.
 type buyer struct {
-	s         *Simulator
-	n         int
-	agreement *agreement // the newest of its chain; guarded by the lock
-	seen      Buyer      // what others may look at; guarded by the lock
-	habits    Habits
+	s      *Simulator
+	n      int // of the purchase in its marketplace
+	stall  *stall
+	deal   deal  // the newest of its chain; guarded by the lock
+	seen   Buyer // what others may look at; guarded by the lock
+	habits Habits
 
 	browser    *browser
-	token      string
-	first      string // the token of the day of the purchase
-	here       string // the page to come back to
+	way        arrival // the last way from the marketplace, at first that of the day of the purchase
+	here       string  // the page to come back to
 	registered bool
 	again      bool // has registered twice
 	asked      time.Time
@@ -50,26 +50,26 @@ type buyer struct {
 	tokens     int
 }
 
-func (s *Simulator) newBuyer(n int, a *agreement, p Purchase) *buyer {
-	b := &buyer{s: s, n: n, agreement: a, browser: newBrowser()}
-	b.habits = s.habits(n)
+func (s *Simulator) newBuyer(st *stall, d deal, p Purchase) *buyer {
+	number, n := d.purchase()
+	b := &buyer{s: s, n: n, stall: st, deal: d, browser: newBrowser(s.roots), way: d.arrive(0)}
+	b.habits = s.habits(n, b.way.life)
 	if p.Habits != nil {
 		b.habits = *p.Habits
 	}
-	b.seen = Buyer{ID: buyerID(n), Bought: s.now, Email: p.Email, TailnetName: p.Tailnet, Habits: b.habits}
+	b.seen = Buyer{ID: buyerID(number), Marketplace: st.name, Bought: s.now, Email: p.Email, TailnetName: p.Tailnet, Habits: b.habits}
 	if b.seen.Email == "" {
-		b.seen.Email = fmt.Sprintf("ana@company-%d.example", n+1)
+		b.seen.Email = fmt.Sprintf("ana@company-%d.example", number+1)
 	}
 	if b.seen.TailnetName == "" {
-		b.seen.TailnetName = fmt.Sprintf("company-%d", n+1)
+		b.seen.TailnetName = fmt.Sprintf("company-%d", number+1)
 	}
-	b.first = s.aws.register(a, 0)
-	b.token = b.first
 	return b
 }
 
-// habits draws how buyer n goes about it. Five timings take turns from a seeded start, so any five buyers show them all.
-func (s *Simulator) habits(n int) Habits {
+// habits draws how buyer n of a marketplace goes about it. Five timings take turns from a seeded start, so any five buyers
+// show them all.
+func (s *Simulator) habits(n int, tokenLife time.Duration) Habits {
 	h := Habits{After: 93 * time.Second}
 	if s.faults.weather != WeatherHostile {
 		return h
@@ -94,8 +94,7 @@ func (s *Simulator) habits(n int) Habits {
 
 func (b *buyer) snapshot() Buyer {
 	out := b.seen
-	out.Account, out.AgreementID, out.LicenseArn = b.agreement.account, b.agreement.id, b.agreement.licence.arn
-	out.Product, out.Status = b.agreement.product.Code, b.agreement.status
+	b.deal.describe(&out)
 	return out
 }
 
@@ -111,11 +110,29 @@ func (b *buyer) next(after time.Duration) {
 			if b.seen.Visits++; b.seen.Visits >= mostVisits && b.seen.Finished == "" {
 				b.seen.Finished = "gave up"
 			}
-			if ended := b.agreement.ended; b.seen.Finished == "" && !ended.IsZero() && b.s.now.After(ended.Add(goneAfter)) {
-				b.seen.Finished = "the agreement is over"
+			if ended := b.deal.over(); b.seen.Finished == "" && !ended.IsZero() && b.s.now.After(ended.Add(goneAfter)) {
+				b.seen.Finished = "the purchase is over"
 			}
 			if b.seen.Finished == "" {
 				b.next(wait)
+			}
+		})
+	})
+}
+
+// follow takes a referral link before anything else, with the cookies it sets; the lock is held.
+func (b *buyer) follow(link string) {
+	b.s.schedule(b.s.now, "referral of "+b.seen.ID, func() {
+		b.s.spawn(func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, visitPatience)
+			defer cancel()
+			if strings.HasPrefix(link, "/") {
+				link = b.s.app() + link
+			}
+			if p, err := b.browser.get(ctx, link); err != nil {
+				b.problem(err.Error())
+			} else if p.status >= 400 {
+				b.problem(fmt.Sprintf("referral link answered %d", p.status))
 			}
 		})
 	})
@@ -159,9 +176,9 @@ func (b *buyer) enter(ctx context.Context) (*page, error) {
 		b.again = true
 		who := b.browser
 		if b.n%2 == 0 {
-			who = newBrowser() // from another machine
+			who = newBrowser(b.s.roots) // from another machine
 		}
-		if _, err := who.arrive(ctx, app+registerPath, b.token); err != nil {
+		if _, err := who.arrive(ctx, app, b.way); err != nil {
 			return nil, err
 		}
 	}
@@ -183,11 +200,11 @@ func (b *buyer) enter(ctx context.Context) (*page, error) {
 func (b *buyer) register(ctx context.Context, app string) (*page, error) {
 	if !b.habits.Stale || b.tokens > 0 {
 		b.s.mu.Lock()
-		b.token = b.s.aws.register(b.agreement, b.tokens+1)
+		b.way = b.deal.arrive(b.tokens + 1)
 		b.s.mu.Unlock()
 	}
 	b.tokens++
-	p, err := b.browser.arrive(ctx, app+registerPath, b.token)
+	p, err := b.browser.arrive(ctx, app, b.way)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ type item struct {
 	at    time.Time
 	seq   uint64 // order of insertion among equals
 	owner string // what it belongs to, for the report of what is left
+	quiet bool   // it is rest as long as only such items are left
 	do    func()
 }
 
@@ -54,6 +55,14 @@ func (s *Simulator) Now() time.Time {
 func (s *Simulator) schedule(at time.Time, owner string, do func()) {
 	s.items++
 	heap.Push(&s.agenda, item{at: at, seq: s.items, owner: owner, do: do})
+	s.changed()
+}
+
+// quietly adds an item for which nobody waits: a term that will end, a record that will be forgotten. The clock stops
+// there like anywhere else, but a world with nothing else to come is at rest. The lock is held.
+func (s *Simulator) quietly(at time.Time, owner string, do func()) {
+	s.items++
+	heap.Push(&s.agenda, item{at: at, seq: s.items, owner: owner, quiet: true, do: do})
 	s.changed()
 }
 
@@ -169,7 +178,7 @@ func (s *Simulator) fireDue() {
 
 // settled says whether everything due is done and a valid idle report is held.
 func (s *Simulator) settled() bool {
-	if s.busy > 0 || s.aws.queue.pending() > 0 {
+	if s.busy > 0 || s.pending() > 0 {
 		return false
 	}
 	for p := range s.polls {
@@ -184,8 +193,8 @@ func (s *Simulator) waitingFor() string {
 	switch {
 	case s.busy > 0:
 		return fmt.Sprintf("%d deliveries, calls or visits under way", s.busy)
-	case s.aws.queue.pending() > 0:
-		return fmt.Sprintf("%d queue messages not deleted", s.aws.queue.pending())
+	case s.pending() > 0:
+		return fmt.Sprintf("%d queue messages not deleted", s.pending())
 	default:
 		return "no idle report from the app"
 	}

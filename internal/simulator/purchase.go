@@ -3,19 +3,25 @@ package simulator
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
-// Purchase is what a new buyer buys. The zero value is a pay-as-you-go purchase of the first product by a buyer whose
-// habits come from the seed.
+// Purchase is what a new buyer buys. The zero value is a pay-as-you-go purchase on AWS of the first product by a buyer
+// whose habits come from the seed.
 type Purchase struct {
-	Product  string           `json:"product,omitempty"`  // code or id
-	Contract map[string]int64 `json:"contract,omitempty"` // dimension to granted quantity
-	End      time.Time        `json:"end,omitzero"`       // agreed end; zero for none
-	Email    string           `json:"email,omitempty"`    // work address; default from the number
-	Tailnet  string           `json:"tailnet_name,omitempty"`
-	Habits   *Habits          `json:"habits,omitempty"` // nil: by seed
+	Marketplace string `json:"marketplace,omitempty"` // default aws
+	// Referral is a link of the app that the buyer follows before buying; "" for none.
+	Referral     string           `json:"referral,omitempty"`
+	Product      string           `json:"product,omitempty"`       // code or id; Google: service name; Azure: offer; default the first
+	Plan         string           `json:"plan,omitempty"`          // Google, Azure; default the product's first
+	Seats        int64            `json:"seats,omitempty"`         // Azure
+	PrivateOffer bool             `json:"private_offer,omitempty"` // Google, Azure: sold by a private offer
+	Reseller     bool             `json:"reseller,omitempty"`      // Google, Azure: sold by a reseller
+	Contract     map[string]int64 `json:"contract,omitempty"`      // dimension to granted quantity
+	End          time.Time        `json:"end,omitzero"`            // agreed end; zero for none
+	Email        string           `json:"email,omitempty"`         // work address; default from the number
+	Tailnet      string           `json:"tailnet_name,omitempty"`
+	Habits       *Habits          `json:"habits,omitempty"` // nil: by seed
 }
 
 // Habits is how a buyer goes about the registration.
@@ -30,11 +36,13 @@ type Habits struct {
 // Buyer is how far a buyer has come.
 type Buyer struct {
 	ID          string    `json:"id"`
+	Marketplace string    `json:"marketplace"`
+	Purchase    string    `json:"purchase"` // the id that access and metering go by; AWS: the licence ARN
 	Account     string    `json:"account"`
-	AgreementID string    `json:"agreement_id"`
-	LicenseArn  string    `json:"license_arn"`
+	AgreementID string    `json:"agreement_id,omitempty"` // AWS only
+	LicenseArn  string    `json:"license_arn,omitempty"`  // AWS only
 	Product     string    `json:"product"`
-	Status      string    `json:"status"` // of the agreement
+	Status      string    `json:"status"` // at the marketplace
 	Bought      time.Time `json:"bought"`
 	Email       string    `json:"email"`
 	TailnetName string    `json:"tailnet_name"`
@@ -46,7 +54,7 @@ type Buyer struct {
 	Habits      Habits    `json:"habits"`
 }
 
-// Kinds of change.
+// Kinds of change on AWS.
 const (
 	ChangeAmend           = "amend"             // same agreement, new terms
 	ChangeRenew           = "renew"             // new agreement, same licence
@@ -54,12 +62,14 @@ const (
 	ChangeReplace         = "replace"           // new agreement on another offer, new licence
 )
 
-// Change is a change of an agreement.
+// Change is a change of a purchase.
 type Change struct {
-	Kind     string            `json:"kind"` // default amend
+	Kind     string            `json:"kind"` // default the marketplace's first; AWS: amend
 	Offer    string            `json:"offer,omitempty"`
 	Prices   map[string]string `json:"prices,omitempty"`
 	Contract map[string]int64  `json:"contract,omitempty"`
+	Plan     string            `json:"plan,omitempty"`  // Google, Azure
+	Seats    int64             `json:"seats,omitempty"` // Azure
 	End      time.Time         `json:"end,omitzero"`
 }
 
@@ -71,17 +81,19 @@ type Slot struct {
 	At       time.Time `json:"at"` // virtual time of acceptance
 }
 
-// BillLine is everything accepted for one meter of one licence.
+// BillLine is everything accepted for one meter of one purchase.
 type BillLine struct {
-	Account    string `json:"account"`
-	LicenseArn string `json:"license_arn"`
-	Product    string `json:"product"`
-	Dimension  string `json:"dimension"`
-	Quantity   int64  `json:"quantity"`
-	Slots      []Slot `json:"slots"`
+	Marketplace string `json:"marketplace"`
+	Purchase    string `json:"purchase"`
+	Account     string `json:"account"`
+	LicenseArn  string `json:"license_arn,omitempty"` // AWS only, and then the same as Purchase
+	Product     string `json:"product"`
+	Dimension   string `json:"dimension"`
+	Quantity    int64  `json:"quantity"`
+	Slots       []Slot `json:"slots"`
 }
 
-// Bill is what the marketplace will charge.
+// Bill is what the marketplaces will charge.
 type Bill struct {
 	Lines []BillLine `json:"lines"`
 }
@@ -92,96 +104,87 @@ func buyerID(n int) string { return fmt.Sprintf("buyer-%d", n+1) }
 func (s *Simulator) Buy(_ context.Context, p Purchase) (Buyer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.buyers)
-	a, err := s.aws.buy(n, p)
+	st, err := s.stall(p.Marketplace)
 	if err != nil {
 		return Buyer{}, fmt.Errorf("buy: %w", err)
 	}
-	b := s.newBuyer(n, a, p)
+	d, err := st.buy(len(s.buyers), st.sold, p)
+	if err != nil {
+		return Buyer{}, fmt.Errorf("buy: %w", err)
+	}
+	st.sold++
+	b := s.newBuyer(st, d, p)
 	s.buyers = append(s.buyers, b)
+	if p.Referral != "" {
+		b.follow(p.Referral)
+	}
 	if !b.habits.Absent {
 		b.next(b.habits.After)
 	}
 	return b.snapshot(), nil
 }
 
-// Cancel ends the agreement that id names (agreement, licence or buyer) now. Status is CANCELLED (also ""), EXPIRED or
-// TERMINATED.
+// Cancel ends the purchase that id names (a buyer or a vendor's id) now. What status may be is the marketplace's; "" is a
+// cancellation by the buyer.
 func (s *Simulator) Cancel(_ context.Context, id, status string) (Buyer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.aws.cancel(id, status)
+	st, d, b, err := s.find(id)
+	if err == nil {
+		err = st.cancel(d, status)
+	}
 	if err != nil {
 		return Buyer{}, fmt.Errorf("cancel: %w", err)
 	}
-	return s.buyers[a.n].snapshot(), nil
+	return b.snapshot(), nil
 }
 
-// Change amends, renews or replaces the agreement that id names.
+// Change changes the purchase that id names; which kinds there are is the marketplace's.
 func (s *Simulator) Change(_ context.Context, id string, c Change) (Buyer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.aws.change(id, c)
+	st, d, b, err := s.find(id)
+	if err == nil {
+		d, err = st.change(d, c)
+	}
 	if err != nil {
 		return Buyer{}, fmt.Errorf("change: %w", err)
 	}
-	s.buyers[a.n].agreement = a
-	return s.buyers[a.n].snapshot(), nil
+	b.deal = d
+	return b.snapshot(), nil
 }
 
-// Suspend makes metering answer CustomerNotSubscribed for the licence that id names, or lifts that. No event tells of it.
+// Suspend takes the purchase that id names out of service, or lifts that. On AWS metering answers CustomerNotSubscribed
+// and no event tells of it.
 func (s *Simulator) Suspend(_ context.Context, id string, on bool) (Buyer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.aws.find(id)
+	st, d, b, err := s.find(id)
 	if err != nil {
 		return Buyer{}, fmt.Errorf("suspend: %w", err)
 	}
-	a.licence.suspended = on
-	return s.buyers[a.n].snapshot(), nil
+	st.suspend(d, on)
+	return b.snapshot(), nil
 }
 
 // Token mints a fresh registration token for the purchase that id names, as the console's button does.
 func (s *Simulator) Token(id string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.aws.find(id)
+	_, d, _, err := s.find(id)
 	if err != nil {
 		return "", fmt.Errorf("token: %w", err)
 	}
-	return s.aws.register(a, len(s.aws.tokens)), nil
+	return d.arrive(-1).token, nil
 }
 
-// Bill is everything accepted so far, sorted.
+// Bill is everything accepted so far: the marketplaces in a fixed order, each one's lines sorted.
 func (s *Simulator) Bill() Bill {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lines := map[slotKey]*BillLine{}
-	for k, slot := range s.aws.slots {
-		of := k
-		of.hour = time.Time{}
-		line := lines[of]
-		if line == nil {
-			line = &BillLine{Account: k.account, LicenseArn: k.licence, Product: slot.product, Dimension: k.dimension}
-			lines[of] = line
-		}
-		line.Quantity += slot.quantity
-		line.Slots = append(line.Slots, Slot{Hour: k.hour, Quantity: slot.quantity, RecordID: slot.id, At: slot.at})
-	}
-	keys := make([]slotKey, 0, len(lines))
-	for k, line := range lines {
-		keys = append(keys, k)
-		slices.SortFunc(line.Slots, func(a, b Slot) int { return a.Hour.Compare(b.Hour) })
-	}
-	slices.SortFunc(keys, func(a, b slotKey) int {
-		if a.String() < b.String() {
-			return -1
-		}
-		return 1
-	})
-	bill := Bill{Lines: make([]BillLine, 0, len(keys))}
-	for _, k := range keys {
-		bill.Lines = append(bill.Lines, *lines[k])
+	bill := Bill{Lines: []BillLine{}}
+	for _, st := range s.stalls {
+		bill.Lines = append(bill.Lines, st.bill()...)
 	}
 	return bill
 }

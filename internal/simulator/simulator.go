@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,7 @@ type Simulator struct {
 	servers   []*http.Server
 	advancing chan struct{}
 	control   net.Listener
-	awsPort   net.Listener
+	roots     *x509.CertPool // what buyers' browsers trust
 
 	mu         sync.Mutex
 	closed     bool
@@ -48,6 +49,7 @@ type Simulator struct {
 	faults     *faults
 	deliveries Deliveries
 	buyers     []*buyer
+	stalls     []*stall // in the order of their lines in the bill
 	aws        *awsMarket
 }
 
@@ -81,7 +83,7 @@ func New(o Options) (*Simulator, error) {
 		return nil, fmt.Errorf("simulator certificates: %w", err)
 	}
 	s := &Simulator{
-		o: o, log: o.Log, caPEM: caPEM,
+		o: o, log: o.Log, caPEM: caPEM, roots: trusted(caPEM),
 		client:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 		advancing: make(chan struct{}, 1), wake: make(chan struct{}),
 		now: o.Start, polls: map[*poll]struct{}{}, answered: map[string]uint64{},
@@ -95,18 +97,28 @@ func New(o Options) (*Simulator, error) {
 		s.mail = s.readMailbox
 	}
 	s.aws = newAWSMarket(s)
+	s.stalls = []*stall{
+		// HTTP/1.1 only: a connection that is cut is then the one call it carried, as against these services in the field.
+		{market: s.aws, name: AWS, addr: o.Listen.AWS, protocols: []string{"http/1.1"}},
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if s.control, err = s.listen(o.Listen.Control); err != nil {
 		return nil, err
 	}
-	if s.awsPort, err = s.listen(o.Listen.AWS); err != nil {
-		return nil, errors.Join(err, s.control.Close())
+	for i, st := range s.stalls {
+		if st.port, err = s.listen(st.addr); err != nil {
+			for _, open := range s.stalls[:i] {
+				err = errors.Join(err, open.port.Close())
+			}
+			return nil, errors.Join(err, s.control.Close())
+		}
 	}
 	s.serve(s.control, &http.Server{Handler: s.controlRoutes()})
-	// HTTP/1.1 only: a connection that is cut is then the one call it carried, as against these services in the field.
-	s.serve(tls.NewListener(s.awsPort, &tls.Config{
-		Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
-	}), s.aws.server())
+	for _, st := range s.stalls {
+		s.serve(tls.NewListener(st.port, &tls.Config{
+			Certificates: []tls.Certificate{cert}, NextProtos: st.protocols, MinVersion: tls.VersionTLS12,
+		}), st.server())
+	}
 	return s, nil
 }
 
@@ -157,7 +169,9 @@ func (s *Simulator) Close() {
 		}
 	}
 	s.running.Wait()
-	s.aws.queue.stop()
+	for _, st := range s.stalls {
+		st.stop()
+	}
 	s.client.CloseIdleConnections()
 }
 
@@ -165,7 +179,7 @@ func (s *Simulator) Close() {
 func (s *Simulator) ControlURL() string { return "http://" + s.control.Addr().String() }
 
 // AWSURL is the endpoint of every AWS service; CAPEM signs its certificate.
-func (s *Simulator) AWSURL() string { return "https://" + s.awsPort.Addr().String() }
+func (s *Simulator) AWSURL() string { return s.url(AWS) }
 
 // QueueURL is the queue that receives events.
 func (s *Simulator) QueueURL() string { return s.aws.queue.url() }
@@ -255,7 +269,12 @@ func (s *Simulator) Rest() RestReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := RestReport{
-		Now: s.now, Busy: s.busy, Queue: s.aws.queue.pending(), Scheduled: len(s.agenda), Totals: s.deliveries,
+		Now: s.now, Busy: s.busy, Queue: s.pending(), Totals: s.deliveries,
+	}
+	for _, it := range s.agenda {
+		if !it.quiet {
+			r.Scheduled++
+		}
 	}
 	for _, b := range s.buyers {
 		if !b.finished() {
@@ -277,13 +296,15 @@ func (s *Simulator) Buyers() []Buyer {
 	return out
 }
 
-// Agenda counts what is scheduled, by owner.
+// Agenda counts what is scheduled and not quiet, by owner.
 func (s *Simulator) Agenda() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]int{}
 	for _, it := range s.agenda {
-		out[it.owner]++
+		if !it.quiet {
+			out[it.owner]++
+		}
 	}
 	return maps.Clone(out)
 }
