@@ -49,7 +49,6 @@ type Claim struct {
 type MailSent struct {
 	Site
 	Token  string // to send again; empty after an invitation from the purchase page
-	To     string // masked address
 	State  string
 	Invite bool
 	Held   bool   // no mail server is set: the seller passes the mail on

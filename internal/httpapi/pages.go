@@ -97,8 +97,10 @@ var notices = map[place]map[fault.Class]notice{
 		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again. If neither works:"}, startAgain...), text: "The page of a purchase opens only in a browser in which its e-mail address was confirmed, for 30 days."},
 		fault.Gone:   {title: "The join key was shown already", todo: []string{"Look where you copied it to.", "If it is lost, make a new one on the purchase page."}},
 	},
-	atEnter:    {fault.Gone: {title: "This sign-in link is used up", todo: operatorLink, text: "Each link works once, and for a day."}},
-	atOperator: {fault.Forged: {title: "Operators only", todo: append([]string{"Open the one-time link that the server printed when it started, unless it was used."}, operatorLink...)}},
+	atEnter: {fault.Gone: {title: "This sign-in link is used up", todo: operatorLink, text: "Each link works once, and for a day."}},
+	atOperator: {fault.Forged: {
+		title: "Operators only", todo: append([]string{"Open the one-time link that the server printed when it started, unless it was used."}, operatorLink...),
+		text: "These pages are for the operator of this server, and nobody is signed in. If you have bought something, press “Set up your account” in AWS Marketplace instead."}},
 }
 
 var commonNotices = map[fault.Class]notice{

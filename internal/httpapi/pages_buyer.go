@@ -90,9 +90,6 @@ func (s *Server) claimSent(c echo.Context) error {
 	}
 	invite := c.QueryParam("to") == "colleague"
 	view := console.MailSent{Site: s.Site, Token: c.Param("token"), State: string(v.State), Invite: invite, Held: !s.SendsMail}
-	if !invite && v.Claim.Email != "" {
-		view.To = subscription.MaskEmail(v.Claim.Email)
-	}
 	if invite {
 		view.Back = "/claim/" + url.PathEscape(c.Param("token"))
 	}

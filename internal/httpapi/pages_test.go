@@ -286,7 +286,7 @@ func TestAnInvitationIsSent(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	b := w.signedIn(t)
-	for path, says := range map[string]string{"/claim/x/invite": "Your colleague has a link now", "/purchases/" + sub + "/invite": "Your colleague has a link now"} {
+	for path, says := range map[string]string{"/claim/x/invite": "A link is on its way to your colleague", "/purchases/" + sub + "/invite": "A link is on its way to your colleague"} {
 		if r := b.post(path, url.Values{"email": {"admin@company.example"}}); r.StatusCode != http.StatusOK || !strings.Contains(r.body, says) {
 			t.Errorf("%s answered %d: %s", path, r.StatusCode, r.body)
 		}
