@@ -370,6 +370,57 @@ func TestSweepFindsWhatNoMessageTold(t *testing.T) {
 	})
 }
 
+// A question about one purchase that the marketplace refuses stops and is shown;
+// the sweep, which finds what is lost, goes on whatever it is answered.
+func TestASweepNeverStops(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, class := range []fault.Class{fault.Refused, fault.Denied, fault.Forged, fault.NotFound, fault.Invalid, fault.Gone, fault.Unreadable, fault.Throttled, fault.Unavailable, ""} {
+			w.aws.shut = fault.New(class, "the operator must mend the role")
+			_, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute)
+			if f, ok := errors.AsType[*fault.Error](err); !ok || f.Class.Final() || f.Public != "the operator must mend the role" {
+				t.Errorf("a sweep that got %q: %v", class, err)
+			}
+			if _, err := w.in.Refresh(t.Context(), "aws|licence|"+license); fault.ClassOf(err) != class {
+				t.Errorf("a refresh that got %q: %v", class, err)
+			}
+		}
+		w.aws.shut = nil
+		if _, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute); err != nil {
+			t.Error(err)
+		}
+		if first := w.aws.since; !first[len(first)-1].IsZero() {
+			t.Errorf("a sweep that failed moved the cursor: %v", first)
+		}
+	})
+}
+
+// What no database can keep waits for a person, or is passed over by the sweep;
+// it is not tried again for ever.
+func TestNamesThatCannotBeKept(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for i, spoil := range []func(*marketplace.Event){
+			func(e *marketplace.Event) { e.Ref.Purchase = strings.Repeat("l", 256) }, func(e *marketplace.Event) { e.Ref.Agreement = "a\x00b" },
+			func(e *marketplace.Event) { e.Replaces = strings.Repeat("l", 256) }, func(e *marketplace.Event) { e.Terms = &marketplace.Terms{Offer: "\x00"} },
+		} {
+			e := event(marketplace.Entitled, 1)
+			spoil(&e)
+			w.accept(message{ID: fmt.Sprint("m", i), Events: []marketplace.Event{e}})
+			if q := w.quarantined(); len(q) != i+1 || !strings.Contains(q[0].Reason, "operator") {
+				t.Fatalf("in quarantine %+v", q)
+			}
+			e.Kind, e.Observed = marketplace.Observed, &marketplace.Observation{Entitled: true}
+			w.aws.set(fmt.Sprint("bad", i), e)
+		}
+		good := event(marketplace.Observed, 1)
+		good.Observed = &marketplace.Observation{Entitled: true}
+		w.aws.set(license, good)
+		if _, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		w.sub(license)
+	})
+}
+
 func TestARenewalWithANewLicenceKeepsTheNetwork(t *testing.T) {
 	const license2, agreement2 = license + "-2", "agmt-2"
 	next := event(marketplace.Entitled, 32)

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ func (s *Service) Sweep(ctx context.Context, m marketplace.ID, every time.Durati
 		since = cursor.At.Add(-sweepOverlap)
 	}
 	if err := r.Purchases(ctx, since, func(page []marketplace.Event) error { return s.page(ctx, m, page) }); err != nil {
-		return time.Time{}, fmt.Errorf("sweep %s: %w", m, err)
+		return time.Time{}, fmt.Errorf("sweep %s: %w", m, unending(err))
 	}
 	cursor.At = began
 	if full {
@@ -149,6 +150,17 @@ func (s *Service) Sweep(ctx context.Context, m marketplace.ID, every time.Durati
 		return time.Time{}, fmt.Errorf("sweep %s: %w", m, err)
 	}
 	return began.Add(every), nil
+}
+
+// unending keeps a sweep going whatever the marketplace answers: a sweep that
+// stopped would leave lost messages lost, and who mends the cause would have to
+// know that it must be started again.
+func unending(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || !f.Class.Final() {
+		return err
+	}
+	return fault.Wrap(fault.Unavailable, err, f.Public)
 }
 
 func (s *Service) page(ctx context.Context, m marketplace.ID, events []marketplace.Event) error {
@@ -165,6 +177,9 @@ func (s *Service) page(ctx context.Context, m marketplace.ID, events []marketpla
 			continue
 		}
 		s.log.WarnContext(ctx, "purchase not applied", "marketplace", string(m), "reason", reasonOf(err))
+		if keepable(e) != nil {
+			continue // no row could be kept of it either
+		}
 		if err := s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error { return s.markRefresh(ctx, t, m, e, s.now()) }); err != nil {
 			return err
 		}

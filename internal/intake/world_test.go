@@ -42,6 +42,7 @@ type fake struct {
 	truth  map[string][]marketplace.Event // by purchase or agreement
 	since  []time.Time                    // of sweeps
 	broken error                          // what Verify answers
+	shut   error                          // what reading answers
 }
 
 var _ marketplace.Reader = (*fake)(nil)
@@ -98,6 +99,9 @@ func (f *fake) Submit(context.Context, []marketplace.Record) ([]marketplace.Rece
 func (f *fake) Purchase(_ context.Context, ref marketplace.Ref) ([]marketplace.Event, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.shut != nil {
+		return nil, f.shut
+	}
 	return f.truth[ref.Purchase+ref.Agreement], nil
 }
 
@@ -108,7 +112,11 @@ func (f *fake) Purchases(_ context.Context, since time.Time, page func([]marketp
 	for _, e := range f.truth {
 		all = append(all, e...)
 	}
+	shut := f.shut
 	f.mu.Unlock()
+	if shut != nil {
+		return shut
+	}
 	return page(all)
 }
 

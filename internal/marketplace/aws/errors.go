@@ -23,6 +23,7 @@ const (
 	textExpired     = "This link from AWS has expired. Please press “Set up your account” again in AWS Marketplace; you need not subscribe again."
 	textTryLater    = "AWS Marketplace did not answer. Please try again in a minute."
 	textCredentials = "AWS refuses our credentials; the operator must check the access key or role and the clock"
+	textAsked       = "AWS does not take the question about this purchase; the operator must look at the ids it came with"
 	textRegion      = "this AWS API is not enabled in the configured region; the operator must check TAILMARKET_AWS_REGION"
 )
 
@@ -38,7 +39,7 @@ var codes = map[string]meaning{
 	"InvalidCustomerIdentifierException": {submit: fault.Refused, record: marketplace.OutcomeInvalid},
 	"InvalidTagException":                {submit: fault.Refused, record: marketplace.OutcomeInvalid},
 	"InvalidUsageAllocationsException":   {submit: fault.Refused, record: marketplace.OutcomeInvalid},
-	"ValidationException":                {submit: fault.Refused, record: marketplace.OutcomeInvalid},
+	"ValidationException":                {submit: fault.Refused, read: fault.Refused, record: marketplace.OutcomeInvalid, asked: textAsked},
 
 	// About the call.
 	"InvalidProductCodeException":    {submit: fault.Refused},
@@ -49,6 +50,7 @@ var codes = map[string]meaning{
 	"InvalidTokenException":          {resolve: fault.Invalid, buyer: textStartAgain},
 	"ExpiredTokenException":          {resolve: fault.Gone, buyer: textExpired},
 	"ResourceNotFoundException":      {read: fault.NotFound},
+	"InvalidParameterException":      {read: fault.Refused, asked: textAsked},
 
 	// About us. Nothing was recorded and nothing is wrong with the records, so these
 	// must not free a unit: for Submit they are "none recorded, send again".
@@ -71,6 +73,7 @@ type meaning struct {
 	submit, resolve, read fault.Class
 	record                marketplace.ReceiptOutcome // of a record that stood alone in the call
 	buyer, operator       string
+	asked                 string // what the operator is told of a question; for Submit the record says it
 }
 
 // meaningOf is what the vendor's word for an error means, if it answered with one.
@@ -89,7 +92,15 @@ func meaningOf(err error) (code string, m meaning) {
 // readError classifies the error of a call that only reads; nothing was done.
 func readError(err error, doing string) error {
 	_, m := meaningOf(err)
-	return fault.Wrap(cmp.Or(m.read, fault.Unavailable), fmt.Errorf("%s: %w", doing, err), m.operator)
+	return fault.Wrap(cmp.Or(m.read, fault.Unavailable), fmt.Errorf("%s: %w", doing, err), cmp.Or(m.asked, m.operator))
+}
+
+// closed reports that one agreement cannot be read by us. AWS does not document
+// how it answers about one that somebody else proposed; the service shows an
+// agreement to its parties only, so both of these can mean it.
+func closed(err error) bool {
+	code, _ := meaningOf(err)
+	return code == "ResourceNotFoundException" || code == "AccessDeniedException"
 }
 
 // resolveError classifies ResolveCustomer's error; its text is for the buyer.

@@ -37,11 +37,15 @@ func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketpl
 		// No search finds an agreement by its id, and DescribeAgreement knows neither
 		// licence nor update time; but it knows the buyer.
 		d, err := a.agreement.DescribeAgreement(ctx, &marketplaceagreement.DescribeAgreementInput{AgreementId: awssdk.String(ref.Agreement)})
-		if err != nil {
-			if err = readError(err, "describe agreement"); fault.Is(err, fault.NotFound) {
-				return nil, nil
-			}
-			return nil, err
+		switch {
+		case err == nil:
+		case closed(err):
+			// Not ours to read, or our role lacks this one permission; asking again mends neither,
+			// and the sweep finds every agreement of ours without it.
+			a.log.WarnContext(ctx, "agreement cannot be read", "agreement", ref.Agreement, "error", readError(err, "describe agreement"))
+			return nil, nil
+		default:
+			return nil, readError(err, "describe agreement")
 		}
 		if d.Acceptor == nil {
 			return nil, nil

@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/simulator"
 )
@@ -236,6 +238,54 @@ func TestReadStates(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got[0]); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestReadRefused: what asking again can mend is asked again; what it cannot
+// mend, about one purchase, is not.
+func TestReadRefused(t *testing.T) {
+	t.Parallel()
+	agreement, licence := marketplace.Ref{Agreement: "agmt-1"}, marketplace.Ref{Purchase: licenceARN}
+	for _, c := range []struct {
+		name  string
+		ref   marketplace.Ref
+		code  string
+		class fault.Class // "" when there is no error and no event
+		says  string
+	}{
+		{"an agreement that a channel partner sold", agreement, "AccessDeniedException", "", ""},
+		{"an agreement that is not there", agreement, "ResourceNotFoundException", "", ""},
+		{"an agreement's name that is none", agreement, "ValidationException", fault.Refused, "operator"},
+		{"a licence's name that is none", licence, "ValidationException", fault.Refused, "operator"},
+		// The operator mends the role, and then it goes on by itself.
+		{"no permission to search", licence, "AccessDeniedException", fault.Unavailable, "credentials"},
+		{"a key that was withdrawn", agreement, "UnrecognizedClientException", fault.Unavailable, "credentials"},
+		{"too fast", licence, "ThrottlingException", fault.Throttled, ""},
+		{"its own trouble", agreement, "InternalServerException", fault.Unavailable, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, calls := against(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+				w.Header().Set("Content-Type", "application/cbor")
+				w.WriteHeader(http.StatusBadRequest)
+				raw, err := cbor.Marshal(map[string]string{"__type": "com.amazonaws.agreement#" + c.code, "message": "no"})
+				if err != nil {
+					t.Error(err)
+				}
+				_, _ = w.Write(raw)
+			})
+			got, err := a.Purchase(t.Context(), c.ref)
+			if len(got) != 0 || fault.ClassOf(err) != c.class || (err == nil) != (c.class == "") {
+				t.Fatalf("%+v %v, want class %q", got, err, c.class)
+			}
+			if f, ok := errors.AsType[*fault.Error](err); ok && !strings.Contains(f.Public, c.says) {
+				t.Errorf("text %q, want one about %q", f.Public, c.says)
+			}
+			if n := calls.Load(); n != 1 {
+				t.Errorf("%d requests, want one", n)
 			}
 		})
 	}
