@@ -100,7 +100,8 @@ var notices = map[place]map[fault.Class]notice{
 	atEnter: {fault.Gone: {title: "This sign-in link is used up", todo: operatorLink, text: "Each link works once, and for a day."}},
 	atOperator: {fault.Forged: {
 		title: "Operators only", todo: append([]string{"Open the one-time link that the server printed when it started, unless it was used."}, operatorLink...),
-		text: "These pages are for the operator of this server, and nobody is signed in. If you have bought something, press “Set up your account” in AWS Marketplace instead."}},
+		text: "These pages are for the operator of this server, and nobody is signed in. If you have bought something, press “Set up your account” in AWS Marketplace instead.",
+	}},
 }
 
 var commonNotices = map[fault.Class]notice{

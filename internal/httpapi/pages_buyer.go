@@ -150,7 +150,7 @@ func (s *Server) showPurchase(c echo.Context, status int, typed, nameError strin
 	if st.State == subscription.StateProvisioning && st.Reason == "" && net.WaitingFor != "" && net.Usually == 0 {
 		view.Reason, view.Waiting, view.Usually = "something is in the way that a person on our side must clear; your purchase is safe", "a person on our side", "one working day"
 	}
-	if c.Request().Header.Get("HX-Request") != "" && c.QueryParam("shown") == view.Shown() {
+	if c.Request().Header.Get("Hx-Request") != "" && c.QueryParam("shown") == view.Shown() {
 		return c.NoContent(http.StatusNoContent) // htmx leaves the page as it is
 	}
 	return s.page(c, status, console.PurchasePage(view))

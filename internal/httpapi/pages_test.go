@@ -115,7 +115,7 @@ func TestEveryBadLinkHasAPageThatSaysWhatToDo(t *testing.T) {
 		"unknown claim":         {func(w *world) { w.visitErr = fault.New(fault.NotFound, "unknown") }, "/claim/x", false, 404, "We do not know this link"},
 		"expired claim":         {func(w *world) { w.visitErr = fault.New(fault.Gone, "expired") }, "/claim/x", false, 410, "This link has expired"},
 		"spent claim":           {func(w *world) { w.emailErr = fault.New(fault.Conflict, "confirmed") }, "/claim/x/email", true, 409, "This visit is confirmed already"},
-		"too many mails":        {func(w *world) { w.emailErr = fault.New(fault.Throttled, "come back tomorrow") }, "/claim/x/email", true, 429, "come back tomorrow"},
+		"too many mails":        {func(w *world) { w.emailErr = fault.New(fault.Throttled, "come back tomorrow") }, "/claim/x/email", true, 429, "Come back tomorrow."},
 		"no address":            {func(w *world) { w.emailErr = fault.New(fault.Invalid, "This is not an e-mail address") }, "/claim/x/email", true, 400, "This is not an e-mail address"},
 		"already claimed":       {func(w *world) { w.visit.Holder = "a…@company.example" }, "/claim/x", false, 200, "a…@company.example"},
 		"claimed by this visit": {func(w *world) { w.visit.Claim.State = subscription.ClaimHolder }, "/claim/x", false, 200, "Open the purchase"},
