@@ -83,6 +83,10 @@ type Verified struct {
 	Kind     string // the vendor's word for what it is
 	Signed   bool   // the body is covered by the vendor's signature
 	SentAt   time.Time
+	// Content is the message itself where the body wraps it in what changes with
+	// every sending (a Pub/Sub push); nil: the whole body. Two deliveries of one id
+	// are the same when their contents are.
+	Content []byte
 }
 
 // Token is what a buyer's browser brought: form fields of a bounded POST.
@@ -93,9 +97,9 @@ type Token struct {
 
 // Ref names a purchase in the vendor's words; at least one field is set.
 type Ref struct {
-	Purchase  string // AWS: LicenseArn
+	Purchase  string // AWS: LicenseArn; Google: entitlement id
 	Agreement string // AWS: agreement id
-	Account   string // AWS: acceptor account
+	Account   string // AWS: acceptor account; Google: procurement account id
 	Product   string // our product, or "" when the vendor did not say
 }
 
@@ -104,6 +108,7 @@ type Arrival struct {
 	Account   string
 	Purchases []Ref
 	Email     string // set when the marketplace itself verified it
+	Person    string // the marketplace's own id of who came; said only here (Google: user_identity)
 	Trial     bool
 	Extra     map[string]string // accepted and logged by name, never trusted
 }
@@ -154,6 +159,7 @@ type Event struct {
 	Reseller  string // seller of record, when it is not us
 	Replaces  string // vendor id of the purchase or agreement this one continues
 	Reason    string // the vendor's word: CANCELLED, EXPIRED, …
+	Consumer  string `json:",omitzero"` // whom metering names for this purchase, where that is an id of its own (Google: usageReportingId)
 	Observed  *Observation
 	MessageID string // the delivery's vendor id, for the story
 }
@@ -175,6 +181,10 @@ type Observation struct {
 	Ended     bool
 	StartsAt  time.Time
 	EndsAt    time.Time // zero: no end known
+	// Awaits is the decision of ours that the marketplace waits for; empty: none.
+	Awaits DecisionKind `json:",omitzero"`
+	// Change is a change of terms that is waiting or agreed and not yet in force.
+	Change *Terms `json:",omitzero"`
 }
 
 // DecisionKind is what we tell a marketplace.

@@ -34,14 +34,18 @@ type Rules struct {
 	ZeroAllowed  bool
 	Parts        bool // more than one record per slot is possible (gcp)
 
-	Back        Window                       // how old a record may be
-	AfterEnd    Window                       // how long after the end final records are taken
-	MonthCut    func(clock.Hour) time.Time   // last instant a record of this hour is taken because its month closes; nil: none
-	FinalAccept time.Duration                // usage from before the end is accepted for this long after we learnt of it
-	Slot        func(Record) string          // the vendor's de-duplication key, readable by a person
-	Group       func(Record) string          // records that may share a call
-	Identity    func(VendorIdentity) []error // what is missing in an identity; empty when it can be metered
-	Period      func(time.Time) (from, to time.Time)
+	Back        Window                     // how old a record may be
+	AfterEnd    Window                     // how long after the end final records are taken
+	MonthCut    func(clock.Hour) time.Time // last instant a record of this hour is taken because its month closes; nil: none
+	FinalAccept time.Duration              // usage from before the end is accepted for this long after we learnt of it
+	// ResendFor is how long an identical resend counts as de-duplicated, in wall time
+	// from the earliest attempt that may have been recorded; 0: while the window is
+	// open; negative: never.
+	ResendFor time.Duration
+	Slot      func(Record) string          // the vendor's de-duplication key, readable by a person
+	Group     func(Record) string          // records that may share a call
+	Identity  func(VendorIdentity) []error // what is missing in an identity; empty when it can be metered
+	Period    func(time.Time) (from, to time.Time)
 }
 
 // Deadline is the last instant at which a record of hour h may be accepted.
@@ -57,7 +61,8 @@ func (r Rules) Deadline(h clock.Hour) time.Time {
 
 // VendorIdentity is who a record is about, in the vendor's words, frozen into
 // the record. AWS mode C: Account and License; modes A/B: ProductCode and
-// Customer or Account.
+// Customer or Account. Google: ProductCode (service name), License (entitlement),
+// Customer (usageReportingId) and Account.
 type VendorIdentity struct {
 	ProductCode string `json:"product_code,omitempty"`
 	Customer    string `json:"customer,omitempty"`
