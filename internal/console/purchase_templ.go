@@ -634,7 +634,7 @@ func status(p Purchase) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if p.MayLeave {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 58, "<p class=\"fine\">You may close this page: all goes on without it. Come back at any time in this browser.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 58, "<p class=\"fine\">You may close this page and come back at any time in this browser.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -165,6 +165,8 @@ func reason(f subscription.Facts, st subscription.Status, market string) string 
 	switch {
 	case st.State == subscription.StateEnded && f.Replaced.By != "":
 		return "it goes on as a renewed purchase; the network stays"
+	case st.State == subscription.StateRejected:
+		return "usually because a payment failed" // the headline says the rest
 	case st.Reason == "CANCELLED":
 		return "it was cancelled in " + market
 	case st.Reason == "EXPIRED":

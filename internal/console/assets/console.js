@@ -5,11 +5,13 @@ if (navigator.clipboard) {
     const words = button.textContent;
     button.hidden = false;
     button.addEventListener("click", async () => {
+      const text = document.getElementById(button.dataset.copy);
       try {
-        await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+        await navigator.clipboard.writeText(text.textContent);
         button.textContent = "Copied";
       } catch {
-        button.textContent = "Please select and copy it";
+        getSelection().selectAllChildren(text);
+        button.textContent = "Selected: now copy it";
       }
       setTimeout(() => { button.textContent = words; }, 4000);
     });
