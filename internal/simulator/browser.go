@@ -108,6 +108,11 @@ func (b *browser) submit(ctx context.Context, p *page, f form) (*page, error) {
 
 // arrive is the way from the marketplace's own site to the app.
 func (b *browser) arrive(ctx context.Context, app string, way arrival) (*page, error) {
+	if way.signedIn != nil {
+		if site, err := url.Parse(way.site); err == nil {
+			b.jar.SetCookies(site, []*http.Cookie{way.signedIn})
+		}
+	}
 	r := request{method: way.method, address: app + way.path, origin: way.origin, foreign: true}
 	if way.method == http.MethodPost {
 		r.form = way.values

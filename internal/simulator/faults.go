@@ -47,6 +47,16 @@ var kinds = []struct {
 	{KindTokenFault, 0.25},
 	{KindReadFault, 0.10},
 	{KindEmptyPage, 0.35},
+	{KindItemError, 0.06},
+	{KindSlotTaken, 0.02},
+	{KindSlotTakenMore, 0},
+	{KindInactiveMissing, 0.50},
+	{KindOldBody, 0.30},
+	{KindAckLate, 0.25},
+	{KindKeyRollover, 0.20},
+	{KindForgedWebhook, 0.15},
+	{KindActivationFails, 0},
+	{KindTokenRevoked, 0},
 }
 
 // Kinds lists every kind of fault.

@@ -10,8 +10,9 @@ import (
 
 // The marketplaces.
 const (
-	AWS = "aws"
-	GCP = "gcp"
+	AWS   = "aws"
+	GCP   = "gcp"
+	Azure = "azure"
 )
 
 // market is one marketplace: what it sells, tells and bills. All but server and stop need the simulator's lock.
@@ -53,6 +54,9 @@ type arrival struct {
 	values url.Values
 	token  string        // the secret in values
 	life   time.Duration // virtual: of the token
+	// signedIn is what the vendor's sign-in page at site knows the browser by; nil where there is none.
+	site     string
+	signedIn *http.Cookie
 }
 
 // stall is a marketplace and the port where it is met.

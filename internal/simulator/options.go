@@ -39,6 +39,7 @@ type Product struct {
 type Listen struct {
 	Control string
 	AWS     string
+	Azure   string
 }
 
 // Credentials are what AWS calls must be signed with.
@@ -63,6 +64,8 @@ type Options struct {
 	Region        string
 	// Credentials, when set, makes the AWS endpoint verify signatures; otherwise only their shape is checked.
 	Credentials Credentials
+
+	Azure AzureOptions
 
 	// Mail is how the scripted buyer reads mail: the link of the newest message to email, or "" while there is none.
 	// The default is the mailbox filled over POST /mail.
@@ -107,6 +110,9 @@ func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := o.Azure.complete(); err != nil {
+		errs = append(errs, err)
+	}
 	if len(o.Products) == 0 {
 		o.Products = []Product{{
 			Code: "7exampl0code1exampl0code", ID: "prod-0example0exam", Title: "Example Tailnets",
@@ -118,7 +124,7 @@ func (o *Options) complete() error {
 			errs = append(errs, fmt.Errorf("product %d: want a code, an id and at least one dimension", i))
 		}
 	}
-	for _, a := range []*string{&o.Listen.Control, &o.Listen.AWS} {
+	for _, a := range []*string{&o.Listen.Control, &o.Listen.AWS, &o.Listen.Azure} {
 		if *a == "" {
 			*a = "127.0.0.1:0"
 		}

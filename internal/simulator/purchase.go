@@ -76,9 +76,11 @@ type Change struct {
 // Slot is one accepted record.
 type Slot struct {
 	Hour     time.Time `json:"hour"`
-	Quantity int64     `json:"quantity"`
+	Quantity int64     `json:"quantity"`        // whole units
+	Exact    string    `json:"exact,omitempty"` // Azure, when it is not a whole number
 	RecordID string    `json:"record_id"`
-	At       time.Time `json:"at"` // virtual time of acceptance
+	At       time.Time `json:"at"`                // virtual time of acceptance
+	Foreign  bool      `json:"foreign,omitempty"` // Azure: another emitter of the seller wrote it
 }
 
 // BillLine is everything accepted for one meter of one purchase.
@@ -90,6 +92,7 @@ type BillLine struct {
 	Product     string `json:"product"`
 	Dimension   string `json:"dimension"`
 	Quantity    int64  `json:"quantity"`
+	Exact       string `json:"exact,omitempty"` // Azure, when it is not a whole number
 	Slots       []Slot `json:"slots"`
 }
 

@@ -51,6 +51,7 @@ type Simulator struct {
 	buyers     []*buyer
 	stalls     []*stall // in the order of their lines in the bill
 	aws        *awsMarket
+	azure      *azureMarket
 }
 
 // Deliveries counts attempts to post events to the app, and what it said.
@@ -60,6 +61,7 @@ type Deliveries struct {
 	Refused  int `json:"refused"`
 	Queued   int `json:"queued"`
 	Deleted  int `json:"deleted"`
+	Believed int `json:"believed"` // forged ones that were taken
 }
 
 // RestReport says what is still going on. At rest, nothing is.
@@ -96,10 +98,11 @@ func New(o Options) (*Simulator, error) {
 	if s.mail == nil {
 		s.mail = s.readMailbox
 	}
-	s.aws = newAWSMarket(s)
+	s.aws, s.azure = newAWSMarket(s), newAzureMarket(s)
 	s.stalls = []*stall{
 		// HTTP/1.1 only: a connection that is cut is then the one call it carried, as against these services in the field.
 		{market: s.aws, name: AWS, addr: o.Listen.AWS, protocols: []string{"http/1.1"}},
+		{market: s.azure, name: Azure, addr: o.Listen.Azure, protocols: []string{"http/1.1"}},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if s.control, err = s.listen(o.Listen.Control); err != nil {
@@ -180,6 +183,9 @@ func (s *Simulator) ControlURL() string { return "http://" + s.control.Addr().St
 
 // AWSURL is the endpoint of every AWS service; CAPEM signs its certificate.
 func (s *Simulator) AWSURL() string { return s.url(AWS) }
+
+// AzureURL is the endpoint of the marketplace's APIs, under /api, and of the directory (the authority host).
+func (s *Simulator) AzureURL() string { return s.url(Azure) }
 
 // QueueURL is the queue that receives events.
 func (s *Simulator) QueueURL() string { return s.aws.queue.url() }
