@@ -119,6 +119,8 @@ func (s *Server) fail(err error, c echo.Context) {
 	c.SetRequest(c.Request().WithContext(ctx))
 	p := problemOf(err)
 	switch {
+	case p.status == http.StatusServiceUnavailable: // somebody else's trouble, and it passes
+		s.Log.WarnContext(ctx, "request postponed", "route", c.Path(), "status", p.status, telemetry.Error, err)
 	case p.status >= http.StatusInternalServerError:
 		s.Log.ErrorContext(ctx, "request failed", "route", c.Path(), "status", p.status, telemetry.Error, err)
 	default:
