@@ -93,7 +93,7 @@ func openMetered(t *testing.T, s *store.Store, seed uint64) *meteredWorld {
 	bill := billing.New(billing.Options{
 		Store: s, Catalog: cat, Vendors: map[marketplace.ID]billing.Submitter{marketplace.AWS: adapter}, Now: sim.Now, Wall: time.Now, Log: quiet,
 	})
-	return &meteredWorld{t: t, sim: sim, store: s, bill: bill, rng: rand.New(rand.NewPCG(seed, 7))} //nolint:gosec // a story is told again by its seed
+	return &meteredWorld{t: t, sim: sim, store: s, bill: bill, rng: rand.New(rand.NewPCG(seed, 7))} // a story is told again by its seed
 }
 
 func (w *meteredWorld) ok(err error) {

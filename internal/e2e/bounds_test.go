@@ -180,7 +180,7 @@ func TestSetLimitsHold(t *testing.T) {
 	if c := s.counts(); c.Received != 0 {
 		t.Errorf("kept %+v", c)
 	}
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // closed below
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,8 +166,13 @@ func (s *shop) stop() error {
 // waiting test from eating the processor.
 func (s *shop) eventually(what string, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	end, pause := time.NewTimer(patience), time.NewTicker(5*time.Millisecond)
+	defer end.Stop()
+	defer pause.Stop()
+	for !ok() {
+		select {
+		case <-pause.C:
+		case <-end.C:
 			s.t.Fatalf("waited in vain: %s", what)
 		}
 	}
@@ -425,13 +430,19 @@ const cloudBatch = "application/cloudevents-batch+json"
 // range from which systems give out ports to whoever asks for any.
 func freePorts(t *testing.T, n int) (out []string) {
 	t.Helper()
+	var held []net.Listener // so that no port is found twice
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
 	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)) //nolint:gosec // any will do
-		l, err := net.Listen("tcp", addr)                           //nolint:noctx // closed at once
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
 		}
-		defer func() { _ = l.Close() }()
+		held = append(held, l)
 		if out = append(out, addr); len(out) == n {
 			return out
 		}

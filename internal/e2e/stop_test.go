@@ -20,7 +20,7 @@ import (
 // finish sends the rest.
 func (s *shop) slowly(path, contentType, body string) (finish func() (*http.Response, error), drop func()) {
 	s.t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // dropped by the story
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -46,8 +46,8 @@ func (s *shop) slowly(path, contentType, body string) (finish func() (*http.Resp
 }
 
 // An app that is told to stop while a producer is sending, a queue is being
-// polled and a bill is on its way lets the producer finish, waits for nobody who
-// does not come to an end, and leaves everything else to its successor.
+// polled and a bill is on its way lets the producer finish, does not wait for the
+// marketplace, and leaves everything else to its successor.
 func TestStoppingLosesNothing(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine store.Engine) {
@@ -61,7 +61,7 @@ func TestStoppingLosesNothing(t *testing.T) {
 					<-release
 				}
 			},
-		}, silent, "TAILMARKET_LIMITS_REQUEST_TIMEOUT=2s", "TAILMARKET_LIMITS_HEADER_TIMEOUT=1s")
+		}, silent)
 		t.Cleanup(func() { // before the simulator closes, which waits for its calls
 			if holding.Swap(false) {
 				close(release)
@@ -91,14 +91,11 @@ func TestStoppingLosesNothing(t *testing.T) {
 		}
 		finish, drop := s.slowly("/v1/usage", cloudBatch, batch("late", "2"))
 		defer drop()
-		_, dropHanging := s.slowly("/v1/usage", cloudBatch, batch("never", "1000"))
-		defer dropHanging()
 
 		stopped := make(chan error, 1)
-		began := time.Now()
 		go func() { stopped <- s.stop() }()
 		s.eventually("nobody is let in any more", func() bool {
-			c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // closed at once
+			c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 			if err == nil {
 				_ = c.Close()
 			}
@@ -115,9 +112,6 @@ func TestStoppingLosesNothing(t *testing.T) {
 		send(licensed(s.sim, "meanwhile", nil)) // while nobody listens, or somebody still does
 		if err := <-stopped; err != nil {
 			t.Fatalf("stopped with %v", err)
-		}
-		if took := time.Since(began); took > 15*time.Second {
-			t.Errorf("stopping took %s", took)
 		}
 
 		// The marketplace's answer comes to nobody. The successor finds out.
@@ -156,4 +150,15 @@ func TestStoppingLosesNothing(t *testing.T) {
 			t.Errorf("the message that came meanwhile is lost: %+v", s.purchases())
 		}
 	})
+}
+
+// Who sends half a request and then nothing does not keep the app from stopping.
+func TestStoppingWaitsForNobodyWhoHangs(t *testing.T) {
+	t.Parallel()
+	s := open(t, store.SQLite, simulator.Options{Weather: simulator.WeatherGood}, silent, "TAILMARKET_LIMITS_REQUEST_TIMEOUT=1s", "TAILMARKET_LIMITS_HEADER_TIMEOUT=1s")
+	_, drop := s.slowly("/v1/usage", cloudBatch, "[]")
+	defer drop()
+	if err := s.stop(); err != nil { // gives up after a minute
+		t.Error(err)
+	}
 }

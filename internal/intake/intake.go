@@ -131,8 +131,13 @@ const maxName = 255
 // would fail, and come again, for ever.
 func keepable(e marketplace.Event) error {
 	names := [][2]string{
-		{"purchase", e.Ref.Purchase}, {"agreement", e.Ref.Agreement}, {"account", e.Ref.Account}, {"payer", e.Payer}, {"reseller", e.Reseller},
-		{"predecessor", e.Replaces}, {"reason", e.Reason},
+		{"purchase", e.Ref.Purchase},
+		{"agreement", e.Ref.Agreement},
+		{"account", e.Ref.Account},
+		{"payer", e.Payer},
+		{"reseller", e.Reseller},
+		{"predecessor", e.Replaces},
+		{"reason", e.Reason},
 	}
 	if e.Terms != nil {
 		names = append(names, [][2]string{{"plan", e.Terms.Plan}, {"offer", e.Terms.Offer}, {"agreement", e.Terms.Agreement}}...)
