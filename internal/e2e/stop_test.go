@@ -132,6 +132,11 @@ func TestStoppingLosesNothing(t *testing.T) {
 		billed := map[string]int64{}
 		for _, l := range s.sim.Bill().Lines {
 			billed[l.Dimension] = l.Quantity
+			for _, slot := range l.Slots { // the row that was cut is worked next, not when the next hour brings another
+				if late := slot.At.Sub(slot.Hour.Add(time.Hour)); late > 10*time.Minute {
+					t.Errorf("%s of %s was billed %s late", l.Dimension, slot.Hour, late)
+				}
+			}
 		}
 		found := false
 		for _, m := range ledger.Meters {
