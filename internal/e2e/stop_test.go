@@ -132,8 +132,8 @@ func TestStoppingLosesNothing(t *testing.T) {
 		billed := map[string]int64{}
 		for _, l := range s.sim.Bill().Lines {
 			billed[l.Dimension] = l.Quantity
-			for _, slot := range l.Slots { // the row that was cut is worked next, not when the next hour brings another
-				if late := slot.At.Sub(slot.Hour.Add(time.Hour)); late > 10*time.Minute {
+			for _, slot := range l.Slots { // the row that was cut is worked next, not when something else marks it
+				if late := slot.At.Sub(slot.Hour.Add(time.Hour)); l.Dimension == "api_request" && late > time.Minute {
 					t.Errorf("%s of %s was billed %s late", l.Dimension, slot.Hour, late)
 				}
 			}
