@@ -97,9 +97,9 @@ type Token struct {
 
 // Ref names a purchase in the vendor's words; at least one field is set.
 type Ref struct {
-	Purchase  string // AWS: LicenseArn; Google: entitlement id
+	Purchase  string // AWS: LicenseArn; Google: entitlement id; Azure: SaaS subscription id
 	Agreement string // AWS: agreement id
-	Account   string // AWS: acceptor account; Google: procurement account id
+	Account   string // AWS: acceptor account; Google: procurement account id; Azure: beneficiary's tenant
 	Product   string // our product, or "" when the vendor did not say
 }
 
@@ -110,6 +110,7 @@ type Arrival struct {
 	Email     string // set when the marketplace itself verified it
 	Person    string // the marketplace's own id of who came; said only here (Google: user_identity)
 	Trial     bool
+	Buyers    []string          // who, by the marketplace's sign-in, uses or bought it (Azure: tenant/object); empty: it does not say
 	Extra     map[string]string // accepted and logged by name, never trusted
 }
 

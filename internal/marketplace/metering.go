@@ -46,6 +46,8 @@ type Rules struct {
 	Group     func(Record) string          // records that may share a call
 	Identity  func(VendorIdentity) []error // what is missing in an identity; empty when it can be metered
 	Period    func(time.Time) (from, to time.Time)
+	// PeriodFrom is Period where counting periods follow the term's start; nil: they do not.
+	PeriodFrom func(term, t time.Time) (from, to time.Time)
 }
 
 // Deadline is the last instant at which a record of hour h may be accepted.
@@ -62,7 +64,7 @@ func (r Rules) Deadline(h clock.Hour) time.Time {
 // VendorIdentity is who a record is about, in the vendor's words, frozen into
 // the record. AWS mode C: Account and License; modes A/B: ProductCode and
 // Customer or Account. Google: ProductCode (service name), License (entitlement),
-// Customer (usageReportingId) and Account.
+// Customer (usageReportingId) and Account. Azure: Resource (SaaS subscription) and Plan.
 type VendorIdentity struct {
 	ProductCode string `json:"product_code,omitempty"`
 	Customer    string `json:"customer,omitempty"`

@@ -1,0 +1,94 @@
+package azure
+
+import (
+	"strings"
+
+	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+)
+
+// seat is the contracted quantity of a plan that is priced per user.
+const seat = "seat"
+
+// told are the events of what needs no answer ("Implementing a webhook on the
+// SaaS service", 2026).
+var told = map[string]marketplace.EventKind{
+	actionSubscribe:   marketplace.Entitled,
+	actionRenew:       marketplace.Renewed,
+	actionSuspend:     marketplace.Suspended,
+	actionReinstate:   marketplace.Resumed,
+	actionUnsubscribe: marketplace.Ending,
+}
+
+// Translate reads a webhook as far as Verify confirmed it: the action, and of a
+// change the new plan or quantity. Customer, payer, term and state come from the
+// refresh that follows. Pure: it depends on the delivery, its kind and the
+// settings alone. What is not confirmed is Changed without terms: something may
+// have happened, the marketplace is asked.
+func (a *Adapter) Translate(v marketplace.Verified) ([]marketplace.Event, error) {
+	n, err := a.open(v.Delivery.Body)
+	if err != nil {
+		return nil, err
+	}
+	ev := marketplace.Event{Ref: marketplace.Ref{Purchase: n.SubscriptionID.lower()}, At: n.TimeStamp.Time, MessageID: v.ID, Reason: n.action()}
+	ev.Ref.Product, _ = a.c.product(string(n.OfferID))
+	if ev.At.IsZero() {
+		ev.At = v.SentAt.UTC()
+	}
+	if ev.At.IsZero() { // it was quarantined before it was read
+		ev.At = v.Delivery.ReceivedAt.UTC()
+	}
+	ev.Version = ev.At
+	kind, isTold := told[n.action()]
+	if !isTold && !n.changes() {
+		return nil, fault.New(fault.Unreadable, "Microsoft sent %.80q, which we do not know; the operator must look at the subscription in Partner Center, and replay it after an update", n.action())
+	}
+	_, became, _ := strings.Cut(v.Kind, ", ")
+	if v.Kind == "" {
+		became = notConfirmed // it was quarantined before anybody asked
+	}
+	switch {
+	case isTold && became == "":
+		ev.Kind = kind
+	case isTold:
+		ev.Kind = marketplace.Changed
+	default:
+		ev.Kind = changeKind(became)
+		ev.Terms = n.terms()
+		if ev.Kind == marketplace.Changed && !word(became).is(opSucceeded) {
+			ev.Terms = nil
+		}
+	}
+	return []marketplace.Event{ev}, nil
+}
+
+// changeKind is what a change is, by what became of its operation.
+func changeKind(became string) marketplace.EventKind {
+	switch w := word(became); {
+	case w == "":
+		return marketplace.ChangeRequested
+	case w.is(opFailed), w.is(opConflict):
+		return marketplace.ChangeWithdrawn
+	}
+	return marketplace.Changed
+}
+
+// terms are the new ones: in a change the upper level has the new value, the
+// subscription inside the old one. A plan that is not per user has quantity 1
+// there and none inside.
+func (n operation) terms() *marketplace.Terms {
+	t := &marketplace.Terms{Plan: string(n.PlanID), Offer: string(n.OfferID)}
+	perUser := n.action() == actionChangeQuantity || n.Subscription != nil && n.Subscription.Quantity != ""
+	if seats, ok := n.Quantity.seats(); ok && perUser {
+		t.Quantities = map[string]int64{seat: seats}
+	}
+	return t
+}
+
+func lacks(field string) error {
+	return fault.New(fault.Unreadable, "the webhook has no %s; the operator must look, and replay it after an update", field)
+}
+
+func unsold(offer word) error {
+	return fault.New(fault.Unreadable, "offer %.80q is not in the listings; the seller must add it to the catalog, then replay", offer)
+}
