@@ -1,0 +1,4 @@
+package gcp
+
+// OperationID is what a record's key becomes.
+func OperationID(key string) string { return operationID(key) }
