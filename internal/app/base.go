@@ -53,7 +53,10 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 }
 
 // Close closes what OpenBase opened.
-func (b *Base) Close() error { return b.Store.Close() }
+func (b *Base) Close() error {
+	b.HTTP.CloseIdleConnections()
+	return b.Store.Close()
+}
 
 // outbound trusts the system's roots and, when set, the operator's.
 func outbound(c config.Config) (*http.Transport, error) {
@@ -63,6 +66,7 @@ func outbound(c config.Config) (*http.Transport, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // net/http documents the type
 	t.ResponseHeaderTimeout = 30 * time.Second
+	t.MaxIdleConnsPerHost = 32 // a marketplace is one host, asked by a queue's readers and every worker
 	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return t, nil
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tailmarket/tailmarket/internal/simulator"
 	"github.com/tailmarket/tailmarket/internal/store"
@@ -103,9 +102,6 @@ func TestNastyTextIsNobodysTrouble(t *testing.T) {
 			fine("e-mail "+name, s.do(http.MethodPost, claim+"/email", form("email", text+"@company.example"), webForm...))
 			fine("invite "+name, s.do(http.MethodPost, claim+"/invite", form("email", "b@"+text+".example"), webForm...))
 			fine("token "+name, s.do(http.MethodPost, "/aws/register", form("x-amzn-marketplace-token", text), webForm...))
-			if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
-				continue
-			}
 			for _, u := range []string{
 				"/v1/subscriptions?marketplace=aws&purchase=" + path, "/v1/subscriptions?marketplace=" + path, "/v1/subscriptions?product=" + path, "/v1/subscriptions?after=" + path,
 				"/v1/subscriptions/" + path, "/v1/subscriptions/" + path + "/story", "/v1/subscriptions/" + path + "/hours", "/v1/outbox?after=" + path, "/v1/quarantine/deliveries?after=" + path,

@@ -12,7 +12,7 @@ import (
 // the profiles are on the private listener (telemetry).
 func (s *Server) routes() {
 	e := s.echo
-	e.Use(s.identify, s.recover, s.headers, s.deadline)
+	e.Use(s.identify, s.recover, s.headers, s.deadline, s.readable)
 
 	// Anybody, about us.
 	e.GET("/healthz", s.health)

@@ -17,3 +17,8 @@ func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return g.next.RoundTrip(r)
 }
+
+// CloseIdleConnections lets http.Client close what it keeps.
+func (g guarded) CloseIdleConnections() {
+	(&http.Client{Transport: g.next}).CloseIdleConnections()
+}
