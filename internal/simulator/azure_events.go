@@ -18,44 +18,38 @@ const (
 // subscription as it was then.
 func (m *azureMarket) notify(op *azureOperation) {
 	sub := op.sub
-	first := sub.events == 0
+	op.first = sub.events == 0
 	sub.events++
 	subject := sub.id + "|" + op.action + "|" + strconv.Itoa(sub.events)
 	m.s.schedule(m.s.now.Add(azureTellAfter), "webhook of "+sub.id, func() {
 		body := m.writeEvent(op, subject)
-		m.route(op, first, subject, body)
+		m.route(op, subject, body)
 	})
 }
 
 // route decides when and how often one webhook is posted.
-func (m *azureMarket) route(op *azureOperation, first bool, subject string, body []byte) {
+func (m *azureMarket) route(op *azureOperation, subject string, body []byte) {
 	f := m.s.faults
-	fated := func(k Kind, slot int) bool { return first && f.fated(k, slot, op.sub.n) }
-	drop, delay, reorder, repeat := fated(KindDrop, 0), fated(KindDelay, 1), fated(KindReorder, 2), fated(KindRepeat, 3)
-	met := func(k Kind, sure bool) bool {
-		if sure {
-			f.met[k]++
-		}
-		return sure || f.happens(k, subject, 1)
-	}
-	if spared := delay || reorder || repeat; !spared && met(KindDrop, drop) {
+	met := func(k Kind) bool { return m.met(k, op, subject) }
+	spared := m.fated(KindDelay, op) || m.fated(KindReorder, op) || m.fated(KindRepeat, op)
+	if !spared && met(KindDrop) {
 		// To the marketplace it looks taken: it hears nothing, and silence is consent.
 		m.answered(op, true)
 		return
 	}
 	var late time.Duration
-	if met(KindDelay, delay) {
+	if met(KindDelay) {
 		most := 3 * time.Hour
 		if op.action == actionUnsubscribe {
 			most = 30 * time.Minute
 		}
 		late += f.between(time.Minute, most, "delay", subject)
 	}
-	if met(KindReorder, reorder) {
+	if met(KindReorder) {
 		late += f.between(62*time.Second, 3*time.Minute, "reorder", subject)
 	}
 	copies := 1
-	if met(KindRepeat, repeat) {
+	if met(KindRepeat) {
 		copies += 1 + int(f.draw("copies", subject)%3)
 	}
 	for i := range copies {
@@ -64,10 +58,16 @@ func (m *azureMarket) route(op *azureOperation, first bool, subject string, body
 			at = at.Add(f.between(time.Second, time.Hour, "repeat", subject, strconv.Itoa(i)))
 		}
 		m.s.schedule(at, "webhook of "+op.sub.id, func() {
-			if i == 0 && m.s.faults.happens(KindKeyRollover, subject, 1) {
+			if i == 0 && met(KindKeyRollover) {
 				m.entra.rollover()
 			}
-			m.s.spawn(func(ctx context.Context) { m.deliver(ctx, op, subject, body) })
+			forged := i == 0 && met(KindForgedWebhook)
+			m.s.spawn(func(ctx context.Context) {
+				if forged {
+					m.forge(ctx, op, subject)
+				}
+				m.deliver(ctx, op, subject, body)
+			})
 		})
 	}
 }
@@ -75,7 +75,6 @@ func (m *azureMarket) route(op *azureOperation, first bool, subject string, body
 // deliver posts one copy until it is taken or refused. Any 4xx is a refusal, and to a change it is the publisher's no;
 // everything else is tried again in short wall time while the clock stands still.
 func (m *azureMarket) deliver(ctx context.Context, op *azureOperation, subject string, body []byte) {
-	m.forge(ctx, op, subject)
 	for try, pause := 1, retryFirst; ; try, pause = try+1, min(2*pause, retryMost) {
 		header := http.Header{
 			"Content-Type": {"application/json; charset=utf-8"}, "Authorization": {"Bearer " + m.webhookToken(op.sub, subject, nil)},
@@ -103,14 +102,10 @@ func (m *azureMarket) deliver(ctx context.Context, op *azureOperation, subject s
 	}
 }
 
-// forge posts, by seed and once, a webhook that nobody at the marketplace wrote: it ends the subscription. It must be
-// refused; RestReport counts those that were taken.
+// forge posts once a webhook that nobody at the marketplace wrote: it ends the subscription. It must be refused;
+// RestReport counts those that were taken.
 func (m *azureMarket) forge(ctx context.Context, op *azureOperation, subject string) {
 	m.s.mu.Lock()
-	if !m.s.faults.happens(KindForgedWebhook, subject, 1) {
-		m.s.mu.Unlock()
-		return
-	}
 	end := *op
 	end.id, end.action, end.status = m.s.faults.uuid("forged", subject), actionUnsubscribe, opSucceeded
 	body := m.fullEvent(&end, "forged|"+subject)
@@ -152,7 +147,7 @@ func (m *azureMarket) forge(ctx context.Context, op *azureOperation, subject str
 // (azure.md 4.2, variants a to f).
 func (m *azureMarket) writeEvent(op *azureOperation, subject string) []byte {
 	full, f := m.fullEvent(op, subject), m.s.faults
-	if f.happens(KindOldBody, subject, 1) {
+	if m.met(KindOldBody, op, subject) {
 		m.age(op, full, f.draw("old body", subject))
 	}
 	return marshal(full)

@@ -344,7 +344,7 @@ func (m *azureMarket) updateOperation(c *azureCall) (any, error) {
 	if op.source == sourcePartner {
 		return nil, fmt.Errorf("an unexpected error has occurred")
 	}
-	if f := m.s.faults; op.status == opInProgress && f.happens(KindAckLate, op.sub.id+"|"+op.id, 1) {
+	if op.status == opInProgress && m.met(KindAckLate, op, op.sub.id+"|"+op.id) {
 		m.settle(op, opSucceeded) // ten seconds are over: silence was consent
 	}
 	if op.status != opInProgress {

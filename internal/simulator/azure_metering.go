@@ -287,9 +287,6 @@ func (m *azureMarket) intruder(k azureSlotKey, e azureEvent, nth int) (*azureSlo
 		if quantity = half.Ceil(0); err != nil {
 			return nil, false
 		}
-		if !quantity.Less(e.quantity) {
-			quantity = one
-		}
 	case f.happens(KindSlotTakenMore, k.String(), nth):
 		more, err := e.quantity.Add(one)
 		if quantity = more; err != nil {

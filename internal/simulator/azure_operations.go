@@ -42,6 +42,7 @@ type azureOperation struct {
 	plan           *AzurePlan
 	seats          int64
 	at             time.Time
+	first          bool // of its subscription to be told: see fated
 	heard          bool // the webhook was answered 2xx, ten seconds run
 	message        string
 }

@@ -123,12 +123,12 @@ type faultsRequest struct {
 
 func (s *Simulator) setFaults(_ *http.Request, in faultsRequest) (map[string]int, error) {
 	known := func(k Kind) error {
-		for _, one := range Kinds() {
+		for _, one := range allKinds() {
 			if one == k {
 				return nil
 			}
 		}
-		return fmt.Errorf("fault kind %q: want one of %v", k, Kinds())
+		return fmt.Errorf("fault kind %q: want one of %v", k, allKinds())
 	}
 	for _, k := range in.Off {
 		if err := known(k); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -159,7 +160,7 @@ func (m *azureMarket) authorize(w http.ResponseWriter, r *http.Request) {
 	back, err := url.Parse(q.Get("redirect_uri"))
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
-	if err != nil || !back.IsAbs() || q.Get("client_id") != m.o.Landing || q.Get("response_type") != "code" {
+	if err != nil || !loopback(back.Hostname()) || q.Get("client_id") != m.o.Landing || q.Get("response_type") != "code" {
 		http.Error(w, "AADSTS50011: The sign-in request is not valid for the application.", http.StatusBadRequest)
 		return
 	}
@@ -189,7 +190,14 @@ func (m *azureMarket) authorize(w http.ResponseWriter, r *http.Request) {
 		query[name] = values
 	}
 	back.RawQuery = query.Encode()
-	http.Redirect(w, r, back.String(), http.StatusFound)
+	w.Header().Set("Location", back.String())
+	w.WriteHeader(http.StatusFound)
+}
+
+// loopback says whether a host is this machine; the simulator sends nobody anywhere else.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // redeem turns a code into the tokens of a sign-in, once.

@@ -20,9 +20,9 @@ const (
 	KindReorder         Kind = "reorder"           // an event arrives after a later one
 	KindDelay           Kind = "delay"             // an event arrives minutes or hours late
 	KindDrop            Kind = "drop"              // an event never arrives
-	KindThrottle        Kind = "throttle"          // BatchMeterUsage: ThrottlingException, nothing recorded
-	Kind5xx             Kind = "5xx"               // BatchMeterUsage: InternalServiceErrorException, nothing recorded
-	KindAcceptThenClose Kind = "accept_then_close" // BatchMeterUsage: recorded, then the connection is cut
+	KindThrottle        Kind = "throttle"          // usage: throttled, nothing recorded
+	Kind5xx             Kind = "5xx"               // usage: the service's own error, nothing recorded
+	KindAcceptThenClose Kind = "accept_then_close" // usage: recorded, then the connection is cut
 	KindUnprocessed     Kind = "unprocessed"       // a record comes back in UnprocessedRecords
 	KindDuplicateAnswer Kind = "duplicate_answer"  // an identical resend is answered DuplicateRecord
 	KindTokenFault      Kind = "token_fault"       // ResolveCustomer: throttled or 5xx
@@ -30,37 +30,53 @@ const (
 	KindEmptyPage       Kind = "empty_page"        // an empty page with a NextToken
 )
 
-// kinds lists every kind with the share of opportunities it takes in hostile weather.
+// kinds lists every kind with the share of opportunities it takes in hostile weather, and the marketplaces that know it. A
+// share of 0 happens only when forced.
 var kinds = []struct {
 	kind Kind
 	rate float64
+	of   string
 }{
-	{KindRepeat, 0.25},
-	{KindReorder, 0.20},
-	{KindDelay, 0.20},
-	{KindDrop, 0.10},
-	{KindThrottle, 0.08},
-	{Kind5xx, 0.08},
-	{KindAcceptThenClose, 0.10},
-	{KindUnprocessed, 0.06},
-	{KindDuplicateAnswer, 0.50},
-	{KindTokenFault, 0.25},
-	{KindReadFault, 0.10},
-	{KindEmptyPage, 0.35},
-	{KindItemError, 0.06},
-	{KindSlotTaken, 0.02},
-	{KindSlotTakenMore, 0},
-	{KindInactiveMissing, 0.50},
-	{KindOldBody, 0.30},
-	{KindAckLate, 0.25},
-	{KindKeyRollover, 0.20},
-	{KindForgedWebhook, 0.15},
-	{KindActivationFails, 0},
-	{KindTokenRevoked, 0},
+	{KindRepeat, 0.25, "aws gcp azure"},
+	{KindReorder, 0.20, "aws gcp azure"},
+	{KindDelay, 0.20, "aws gcp azure"},
+	{KindDrop, 0.10, "aws gcp azure"},
+	{KindThrottle, 0.08, "aws gcp azure"},
+	{Kind5xx, 0.08, "aws gcp azure"},
+	{KindAcceptThenClose, 0.10, "aws gcp azure"},
+	{KindUnprocessed, 0.06, "aws"},
+	{KindDuplicateAnswer, 0.50, "aws"},
+	{KindTokenFault, 0.25, "aws azure"},
+	{KindReadFault, 0.10, "aws gcp azure"},
+	{KindEmptyPage, 0.35, "aws gcp"},
+	{KindForgedWebhook, 0.15, "azure"},
+	{KindItemError, 0.06, "azure"},
+	{KindSlotTaken, 0.04, "azure"},
+	{KindSlotTakenMore, 0, "azure"},
+	{KindInactiveMissing, 0.50, "azure"},
+	{KindOldBody, 0.30, "azure"},
+	{KindAckLate, 0.25, "azure"},
+	{KindKeyRollover, 0.20, "azure"},
+	{KindActivationFails, 0, "azure"},
+	{KindTokenRevoked, 0, "azure"},
 }
 
-// Kinds lists every kind of fault.
-func Kinds() []Kind {
+// Kinds lists the kinds that these marketplaces meet by seed; of AWS when none is named.
+func Kinds(marketplaces ...string) []Kind {
+	if len(marketplaces) == 0 {
+		marketplaces = []string{AWS}
+	}
+	var out []Kind
+	for _, k := range kinds {
+		if k.rate > 0 && slices.ContainsFunc(marketplaces, func(name string) bool { return strings.Contains(k.of, name) }) {
+			out = append(out, k.kind)
+		}
+	}
+	return out
+}
+
+// allKinds lists every kind there is.
+func allKinds() []Kind {
 	out := make([]Kind, 0, len(kinds))
 	for _, k := range kinds {
 		out = append(out, k.kind)

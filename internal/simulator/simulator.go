@@ -264,7 +264,7 @@ func (s *Simulator) Faults() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]int{}
-	for _, k := range Kinds() {
+	for _, k := range allKinds() {
 		out[string(k)] = s.faults.met[k]
 	}
 	return out
