@@ -51,6 +51,7 @@ var kinds = map[string][]string{
 	"rate limiter":     {"golang.org/x/time/rate"},
 	"metrics":          {"github.com/prometheus/client_golang"},
 	"wire codecs":      {"github.com/fxamacker/cbor", "golang.org/x/net/html"},
+	"gRPC":             {"google.golang.org/grpc", "google.golang.org/protobuf", "cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"},
 	"YAML":             {"github.com/goccy/go-yaml", "github.com/santhosh-tekuri/jsonschema"},
 	"statistics":       {"gonum.org/v1/gonum"},
 	"columnar files":   {"github.com/parquet-go/parquet-go"},
@@ -70,10 +71,10 @@ var table = []rule{
 
 	{"internal/marketplace", "leaves, telemetry", "the three adapters and everything above them meet here; it takes no side"},
 	{"internal/marketplace/aws", "marketplace, leaves, telemetry, AWS SDK", "an adapter translates and decides nothing, and two adapters that share code cannot be compared"},
-	{"internal/marketplace/gcp", "marketplace, leaves, telemetry, Google SDK, token checks", "an adapter translates and decides nothing, and two adapters that share code cannot be compared"},
+	{"internal/marketplace/gcp", "marketplace, leaves, telemetry, Google SDK, gRPC, token checks", "an adapter translates and decides nothing, and two adapters that share code cannot be compared"},
 	{"internal/marketplace/azure", "marketplace, leaves, telemetry, Azure SDK, token checks", "an adapter translates and decides nothing, and two adapters that share code cannot be compared"},
 	{"internal/marketplace/marketplacetest", "marketplace, leaves, telemetry, testing packages", "one suite judges three adapters, so it knows none of them"},
-	{"internal/simulator", "leaves, wire codecs", "two readings of the vendors' documents must meet on the wire and nowhere else"},
+	{"internal/simulator", "leaves, wire codecs, gRPC", "two readings of the vendors' documents must meet on the wire and nowhere else"},
 
 	{"internal/catalog", "leaves, YAML", "what is sold is data that every room reads"},
 	{"internal/subscription", "marketplace, catalog, leaves, telemetry", "state is a function of facts; who stores, serves or schedules them must not matter"},
@@ -179,13 +180,20 @@ func judge(r rule, allowed map[string]bool, imported string) (target, instead st
 		}
 		return "room " + room, instructed(room, otherRoom)
 	}
-	for kind, paths := range kinds {
-		if slices.ContainsFunc(paths, func(p string) bool { return within(imported, p) }) {
-			if allowed[kind] {
-				return "", ""
+	kind, longest := "", 0 // wire types may lie inside an SDK: the closest name counts
+	for name, paths := range kinds {
+		for _, p := range paths {
+			if within(imported, p) && len(p) > longest {
+				kind, longest = name, len(p)
 			}
-			return kind, instructed(kind, otherLibrary)
 		}
+	}
+	switch {
+	case kind == "":
+	case allowed[kind]:
+		return "", ""
+	default:
+		return kind, instructed(kind, otherLibrary)
 	}
 	if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") {
 		return "a library nobody has asked for", newLibrary

@@ -132,6 +132,9 @@ func (m *awsMarket) buy(number, n int, p Purchase) (deal, error) {
 	if n%5 == 2 {
 		account = "00" + account[2:] // leading zeros occur, and a number type would lose them
 	}
+	if p.customer != nil {
+		account = p.customer.(*agreement).account
+	}
 	a := &agreement{
 		m: m, number: number, n: n, id: "agmt-" + f.lower(25, "agreement", who), offer: "offer-" + f.lower(13, "offer", who),
 		intent: intentNew, status: statusActive, account: account, product: product,

@@ -22,12 +22,12 @@ const (
 type Channel string
 
 const (
-	ChannelBoth  Channel = "both"  // by seed: HTTPS, SQS or both
-	ChannelHTTPS Channel = "https" // API destination only
-	ChannelSQS   Channel = "sqs"   // queue only
+	ChannelBoth  Channel = "both"  // by seed: HTTPS, the queue or both
+	ChannelHTTPS Channel = "https" // AWS: API destination; Google: push
+	ChannelSQS   Channel = "sqs"   // AWS: queue; Google: pull
 )
 
-// Product is one listing of the seller.
+// Product is one listing of the seller on AWS.
 type Product struct {
 	Code       string   `json:"code"`
 	ID         string   `json:"id"`
@@ -39,6 +39,7 @@ type Product struct {
 type Listen struct {
 	Control string
 	AWS     string
+	GCP     string
 	Azure   string
 }
 
@@ -59,18 +60,18 @@ type Options struct {
 	EventKey       string // default: a value made from the seed
 	Channel        Channel
 
-	Products      []Product // default: one with the four dimensions of the shipped catalog
+	Products      []Product // on AWS; default: one with the four dimensions of the shipped catalog
 	SellerAccount string
 	Region        string
 	// Credentials, when set, makes the AWS endpoint verify signatures; otherwise only their shape is checked.
 	Credentials Credentials
-
-	Azure AzureOptions
+	GCP         GCPOptions
+	Azure       AzureOptions
 
 	// Mail is how the scripted buyer reads mail: the link of the newest message to email, or "" while there is none.
 	// The default is the mailbox filled over POST /mail.
 	Mail func(ctx context.Context, email string) (link string, err error)
-	// OnAnswer is called when an AWS call was received ("received", nothing answered yet) and when its answer has left
+	// OnAnswer is called when a marketplace's call was received ("received", nothing answered yet) and when its answer has left
 	// ("answered"). It runs on the call's goroutine and may take its time: the clock waits.
 	OnAnswer func(op, phase string)
 
@@ -124,7 +125,7 @@ func (o *Options) complete() error {
 			errs = append(errs, fmt.Errorf("product %d: want a code, an id and at least one dimension", i))
 		}
 	}
-	for _, a := range []*string{&o.Listen.Control, &o.Listen.AWS, &o.Listen.Azure} {
+	for _, a := range []*string{&o.Listen.Control, &o.Listen.AWS, &o.Listen.GCP, &o.Listen.Azure} {
 		if *a == "" {
 			*a = "127.0.0.1:0"
 		}
@@ -136,6 +137,9 @@ func (o *Options) complete() error {
 		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			errs = append(errs, fmt.Errorf("listen address %q: the simulator listens on loopback only", *a))
 		}
+	}
+	if err := o.GCP.complete(o.Channel); err != nil {
+		errs = append(errs, err)
 	}
 	o.App = strings.TrimRight(o.App, "/")
 	return errors.Join(errs...)

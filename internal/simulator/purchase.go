@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -12,6 +13,7 @@ type Purchase struct {
 	Marketplace string `json:"marketplace,omitempty"` // default aws
 	// Referral is a link of the app that the buyer follows before buying; "" for none.
 	Referral     string           `json:"referral,omitempty"`
+	Customer     string           `json:"customer,omitempty"`      // AWS, Google: the buyer of an earlier purchase buys again
 	Product      string           `json:"product,omitempty"`       // code or id; Google: service name; Azure: offer; default the first
 	Plan         string           `json:"plan,omitempty"`          // Google, Azure; default the product's first
 	Seats        int64            `json:"seats,omitempty"`         // Azure
@@ -22,6 +24,7 @@ type Purchase struct {
 	Email        string           `json:"email,omitempty"`         // work address; default from the number
 	Tailnet      string           `json:"tailnet_name,omitempty"`
 	Habits       *Habits          `json:"habits,omitempty"` // nil: by seed
+	customer     deal
 }
 
 // Habits is how a buyer goes about the registration.
@@ -42,6 +45,7 @@ type Buyer struct {
 	AgreementID string    `json:"agreement_id,omitempty"` // AWS only
 	LicenseArn  string    `json:"license_arn,omitempty"`  // AWS only
 	Product     string    `json:"product"`
+	Plan        string    `json:"plan,omitempty"`
 	Status      string    `json:"status"` // at the marketplace
 	Bought      time.Time `json:"bought"`
 	Email       string    `json:"email"`
@@ -71,6 +75,7 @@ type Change struct {
 	Plan     string            `json:"plan,omitempty"`  // Google, Azure
 	Seats    int64             `json:"seats,omitempty"` // Azure
 	End      time.Time         `json:"end,omitzero"`
+	From     time.Time         `json:"from,omitzero"` // Google: when an approved plan takes effect; zero for at once
 }
 
 // Slot is one accepted record.
@@ -110,6 +115,16 @@ func (s *Simulator) Buy(_ context.Context, p Purchase) (Buyer, error) {
 	st, err := s.stall(p.Marketplace)
 	if err != nil {
 		return Buyer{}, fmt.Errorf("buy: %w", err)
+	}
+	if p.Customer != "" {
+		of, d, earlier, err := s.find(p.Customer)
+		if err == nil && of != st {
+			err = fmt.Errorf("customer %s is one of %s", p.Customer, of.name)
+		}
+		if err != nil {
+			return Buyer{}, fmt.Errorf("buy: %w", err)
+		}
+		p.customer, p.Email = d, cmp.Or(p.Email, earlier.seen.Email)
 	}
 	d, err := st.buy(len(s.buyers), st.sold, p)
 	if err != nil {

@@ -51,6 +51,7 @@ type Simulator struct {
 	buyers     []*buyer
 	stalls     []*stall // in the order of their lines in the bill
 	aws        *awsMarket
+	gcp        *gcpMarket
 	azure      *azureMarket
 }
 
@@ -98,10 +99,11 @@ func New(o Options) (*Simulator, error) {
 	if s.mail == nil {
 		s.mail = s.readMailbox
 	}
-	s.aws, s.azure = newAWSMarket(s), newAzureMarket(s)
+	s.aws, s.gcp, s.azure = newAWSMarket(s), newGCPMarket(s), newAzureMarket(s)
 	s.stalls = []*stall{
 		// HTTP/1.1 only: a connection that is cut is then the one call it carried, as against these services in the field.
 		{market: s.aws, name: AWS, addr: o.Listen.AWS, protocols: []string{"http/1.1"}},
+		{market: s.gcp, name: GCP, addr: o.Listen.GCP, protocols: []string{"h2", "http/1.1"}},
 		{market: s.azure, name: Azure, addr: o.Listen.Azure, protocols: []string{"http/1.1"}},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -186,6 +188,13 @@ func (s *Simulator) AWSURL() string { return s.url(AWS) }
 
 // AzureURL is the endpoint of the marketplace's APIs, under /api, and of the directory (the authority host).
 func (s *Simulator) AzureURL() string { return s.url(Azure) }
+
+// GCPURL is the endpoint of every Google service, REST and, for Pub/Sub, gRPC; CAPEM signs its certificate. The keys of
+// sign-up tokens and pushes are at the paths they have at www.googleapis.com.
+func (s *Simulator) GCPURL() string { return s.url(GCP) }
+
+// GCPCredentials is the key file of a service account whose token endpoint is the simulator's.
+func (s *Simulator) GCPCredentials() ([]byte, error) { return s.gcp.credentials() }
 
 // QueueURL is the queue that receives events.
 func (s *Simulator) QueueURL() string { return s.aws.queue.url() }

@@ -25,7 +25,10 @@ import (
 	"github.com/tailmarket/tailmarket/internal/simulator"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Google's client library brings a goroutine that lives as long as the process.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
 
 var start = time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC)
 
@@ -114,6 +117,7 @@ func absent() *simulator.Habits { return &simulator.Habits{Absent: true} }
 type fakeApp struct {
 	*httptest.Server
 	w      *world
+	mux    *http.ServeMux // a marketplace's tests may add routes
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
@@ -144,6 +148,7 @@ type session struct {
 func newFakeApp(w *world) *fakeApp {
 	a := &fakeApp{w: w, sessions: map[string]*session{}, mails: map[string]string{}, active: true}
 	mux := http.NewServeMux()
+	a.mux = mux
 	mux.HandleFunc("POST /aws/events", a.takeEvent)
 	mux.HandleFunc("POST /aws/register", a.register)
 	mux.HandleFunc("GET /claim/{id}", a.page)
