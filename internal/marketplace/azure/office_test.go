@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,20 +139,36 @@ func (o *office) handle(name string, h http.HandlerFunc) {
 	o.says[name] = h
 }
 
-// answer sets a fixed answer; body is JSON text or a value.
-func (o *office) answer(name string, status int, body any) {
-	text, ok := body.(string)
+// turn is one answer: a status, and JSON text or a value that becomes it.
+type turn struct {
+	status int
+	body   any
+}
+
+// answer sets a fixed answer.
+func (o *office) answer(name string, status int, body any) { o.handle(name, o.say(turn{status, body})) }
+
+func (o *office) say(is turn) http.HandlerFunc {
+	text, ok := is.body.(string)
 	if !ok {
-		b, err := json.Marshal(body)
+		b, err := json.Marshal(is.body)
 		if err != nil {
 			o.t.Fatal(err)
 		}
 		text = string(b)
 	}
-	o.handle(name, func(w http.ResponseWriter, _ *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
+		w.WriteHeader(is.status)
 		_, _ = io.WriteString(w, text)
+	}
+}
+
+// plays answers turn by turn; the last one repeats.
+func (o *office) plays(name string, turns ...turn) {
+	var n atomic.Int64
+	o.handle(name, func(w http.ResponseWriter, r *http.Request) {
+		o.say(turns[min(int(n.Add(1)), len(turns))-1])(w, r)
 	})
 }
 

@@ -47,30 +47,30 @@ func (a *Adapter) Translate(v marketplace.Verified) ([]marketplace.Event, error)
 	if v.Kind == "" {
 		became = notConfirmed // it was quarantined before anybody asked
 	}
-	switch {
-	case isTold && became == "":
+	ev.Kind = marketplace.Changed
+	switch w := word(became); {
+	case isTold && w == "":
 		ev.Kind = kind
-	case isTold:
-		ev.Kind = marketplace.Changed
-	default:
-		ev.Kind = changeKind(became)
+	case isTold || n.undoes():
+		// Nothing is believed, or nothing becomes new: a change that is undone comes as
+		// one to what there is, and must be accepted, which silence does.
+	case w == "":
+		ev.Kind, ev.Terms = marketplace.ChangeRequested, n.terms()
+	case w.is(opSucceeded):
 		ev.Terms = n.terms()
-		if ev.Kind == marketplace.Changed && !word(became).is(opSucceeded) {
-			ev.Terms = nil
-		}
+	case w.is(opFailed):
+		ev.Kind, ev.Terms = marketplace.ChangeWithdrawn, n.terms()
 	}
 	return []marketplace.Event{ev}, nil
 }
 
-// changeKind is what a change is, by what became of its operation.
-func changeKind(became string) marketplace.EventKind {
-	switch w := word(became); {
-	case w == "":
-		return marketplace.ChangeRequested
-	case w.is(opFailed), w.is(opConflict):
-		return marketplace.ChangeWithdrawn
+// undoes: the new value is the old one.
+func (n operation) undoes() bool {
+	old := n.Subscription
+	if n.action() == actionChangePlan {
+		return old != nil && old.PlanID == n.PlanID
 	}
-	return marketplace.Changed
+	return old != nil && old.Quantity == n.Quantity
 }
 
 // terms are the new ones: in a change the upper level has the new value, the

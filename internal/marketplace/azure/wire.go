@@ -52,6 +52,7 @@ type (
 		Status         word     `json:"status"`
 		Source         word     `json:"operationRequestSource"`
 		Subscription   *struct {
+			PlanID   word     `json:"planId"`
 			Quantity quantity `json:"quantity"`
 		} `json:"subscription"`
 	}
