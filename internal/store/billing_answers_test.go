@@ -42,7 +42,7 @@ func (w *meterWorld) places(meter string, want map[ledger.Place]string) {
 		ledger.Open: m.Open, ledger.Carried: m.Carried, ledger.Queued: m.Queued, ledger.Sent: m.Sent, ledger.Unsure: m.Unsure, ledger.Held: m.Held,
 		ledger.Accepted: m.Accepted, ledger.Included: m.Included, ledger.WrittenOff: m.WrittenOff, ledger.CreditLeft: m.CreditLeft,
 	} {
-		if q != "0" {
+		if q != "0" && q != "" {
 			got[p] = q
 		}
 	}

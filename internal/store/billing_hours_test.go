@@ -118,13 +118,14 @@ func TestMeteringHours(t *testing.T) {
 				w.t.Fatalf("closed before its end: %v %v", settled, err)
 			}
 			w.now = end.Add(5 * time.Minute)
-			w.seal()
-			w.places("api_request", map[ledger.Place]string{ledger.Open: "2"}) // the last hour is the final seal's
 			if _, err := w.Close(w.t.Context(), w.sub); !fault.Is(err, fault.Unavailable) {
 				w.t.Fatalf("closed before the last minutes were collected: %v", err)
 			}
 			w.use("api_request", "3", "", at.Add(time.Minute)) // known only now
 			w.ok(w.Collect(w.t.Context(), w.sub, at, end, []billing.UsageEvent{{Source: "c", ID: "1", Subject: string(w.sub), Meter: "active_user", Quantity: "1", Of: "ann", UsedAt: end.Add(-time.Second)}}))
+			w.now = end.Add(40 * time.Minute) // the hour is over
+			w.seal()
+			w.places("api_request", map[ledger.Place]string{ledger.Open: "5"}) // the last hour is the final seal's
 			w.finish()
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
 			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
@@ -155,6 +156,14 @@ func TestMeteringHours(t *testing.T) {
 			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
 			w.found(billing.FindCoverageGap)
 		},
+		"no collector comes, and nobody says that nobody was there": func(w *meterWorld) {
+			w.hours(1)
+			covered := clock.HourOf(w.now).Prev().String()
+			w.end(w.now.Add(2*time.Hour + 30*time.Minute))
+			w.now = w.term[w.sub].EndsAt.Add(25 * time.Minute)
+			w.finish()
+			w.slots("active_user", map[string]string{covered: "0"})
+		},
 		"the end is learnt late: what came late takes a slot that is still free": func(w *meterWorld) {
 			start := clock.HourOf(w.now)
 			w.use("api_request", "1", "", w.now)
@@ -169,6 +178,17 @@ func TestMeteringHours(t *testing.T) {
 			w.finish()
 			w.slots("api_request", map[string]string{start.String(): "1", start.Next().String(): "4", start.Next().Next().String(): "2"})
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "7"})
+		},
+		"the window after the end is over before anybody looks": func(w *meterWorld) {
+			w.use("api_request", "4", "", w.now)
+			w.end(w.now.Add(30 * time.Minute))
+			w.now = w.now.Add(2 * time.Hour)
+			w.finish()
+			w.places("api_request", map[ledger.Place]string{ledger.WrittenOff: "4"})
+			w.found(billing.FindCoverageGap, billing.FindWrittenOff)
+			if w.v.call != 0 {
+				w.t.Fatal("a record was sent that could only be refused")
+			}
 		},
 		"no slot is left": func(w *meterWorld) {
 			at := w.now
@@ -222,6 +242,9 @@ func TestMeteringHours(t *testing.T) {
 			w.use("tagged_resource", "55", "", w.now)
 			x.Lineage = first // AWS says only now what it continues
 			w.term[w.sub] = x
+			w.hours(1)
+			w.send()
+			w.use("active_user", "1", "bob", w.now)
 			w.hours(1)
 			w.send()
 			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})                                // cem

@@ -269,6 +269,26 @@ func TestMeteringCollections(t *testing.T) {
 	})
 }
 
+// A rival commits between another's look at the coverage and its move. SQLite has
+// one writer, so that cannot happen there.
+func TestMeteringCollectsAgainstARival(t *testing.T) {
+	t.Parallel()
+	w := metering(t, storetest.Open(t, store.Postgres))
+	w.now = w.now.Add(time.Minute)
+	w.cover()
+	from := w.now
+	w.now = w.now.Add(time.Minute)
+	w.db.covering = func() {
+		w.db.covering = nil
+		w.ok(w.Collect(t.Context(), w.sub, from, w.now, nil)) // saw nothing
+	}
+	mine := []billing.UsageEvent{{Source: "c", ID: "1", Subject: string(w.sub), Meter: "active_user", Quantity: "1", Of: "ann", UsedAt: w.now.Add(-time.Second)}}
+	if err := w.Collect(t.Context(), w.sub, from, w.now, mine); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("a stretch was stored twice: %v", err)
+	}
+	w.places("active_user", map[ledger.Place]string{})
+}
+
 // The same events from many producers at once count once.
 func TestMeteringIngestsAtOnce(t *testing.T) {
 	t.Parallel()

@@ -162,6 +162,42 @@ func TestMeteringOverRealTables(t *testing.T) {
 	})
 }
 
+// damage changes rows behind the store's back.
+func damage(t *testing.T, o store.Options, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(o.DataDir, "tailmarket.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := db.ExecContext(t.Context(), statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := res.RowsAffected(); n == 0 || err != nil {
+		t.Fatalf("nothing was changed: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A record that is not what was frozen is not sent, and does not stop the others.
+func TestMeteringSendsOnlyWhatWasFrozen(t *testing.T) {
+	t.Parallel()
+	o := storetest.Options(t, store.SQLite)
+	w := metering(t, storetest.Reopen(t, o))
+	w.use("api_request", "5", "", w.now)
+	w.use("ephemeral_minute", "1003", "", w.now)
+	w.hours(1)
+	damage(t, o, `UPDATE records SET frozen = REPLACE(frozen, 'api_request', 'active_user')`)
+	if err := w.try(); !fault.Is(err, fault.Unavailable) {
+		t.Fatalf("a record is not sent, and submit says %v", err)
+	}
+	w.found(billing.FindBrokenFreeze)
+	w.slots("api_request", map[string]string{})
+	w.slots("ephemeral_minute", map[string]string{"2026-11-03T07Z": "3"})
+}
+
 // Every other test trusts Conservation, so it must notice a ledger that is wrong.
 func TestConservationNotices(t *testing.T) {
 	t.Parallel()
@@ -187,14 +223,7 @@ func TestConservationNotices(t *testing.T) {
 			w.seal()
 			w.send()
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
-			db, err := sql.Open("sqlite", "file:"+filepath.Join(o.DataDir, "tailmarket.db")+"?_pragma=busy_timeout(5000)")
-			w.ok(err)
-			res, err := db.ExecContext(t.Context(), tamper)
-			w.ok(err)
-			if n, err := res.RowsAffected(); n == 0 || err != nil {
-				t.Fatalf("nothing was changed: %v", err)
-			}
-			w.ok(db.Close())
+			damage(t, o, tamper)
 			if rep, err := w.Conservation(t.Context()); err != nil || rep.Broken == 0 || len(rep.Problems) == 0 {
 				t.Fatalf("not noticed: %+v %v", rep, err)
 			}

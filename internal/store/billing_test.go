@@ -105,6 +105,9 @@ func TestMetering(t *testing.T) {
 			w.seal()
 			w.send()
 			w.want("api_request", "6", "6", "0", "0", "0")
+			if n := len(w.billed("api_request")); n != 6 { // five hours and the one that took the bad one's unit
+				w.t.Fatalf("%d slots; a record was refused for another one's fault", n)
+			}
 		},
 	})
 }

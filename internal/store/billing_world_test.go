@@ -27,6 +27,7 @@ type termed struct {
 	mu       sync.Mutex
 	marks    map[string]time.Time                    // what was marked due, by kind and subject
 	sendable func([]billing.Record) []billing.Record // what Submit is told instead
+	covering func()                                  // before the coverage is moved
 	dies     func(op string) error                   // our process dies inside a transaction
 }
 
@@ -52,6 +53,13 @@ func (t termedTx) Mark(ctx context.Context, kind, subject string, at time.Time) 
 	t.marks[kind+" "+subject] = at
 	t.mu.Unlock()
 	return t.Tx.Mark(ctx, kind, subject, at)
+}
+
+func (t termedTx) CoverUsage(ctx context.Context, sub id.Subscription, was, to time.Time) (bool, error) {
+	if t.covering != nil {
+		t.covering()
+	}
+	return t.Tx.CoverUsage(ctx, sub, was, to)
 }
 
 func (t termedTx) AddUsage(ctx context.Context, u billing.Usage) error {
