@@ -55,13 +55,6 @@ type meter struct {
 // exact is the scale in which the report calculates: no meter has a finer one.
 const exact = 6
 
-// misfortunes are the kinds of fault that AWS Marketplace has here; a hostile run
-// must meet them all.
-var misfortunes = []simulator.Kind{
-	simulator.KindRepeat, simulator.KindReorder, simulator.KindDelay, simulator.KindDrop, simulator.KindThrottle, simulator.Kind5xx, simulator.KindAcceptThenClose,
-	simulator.KindUnprocessed, simulator.KindDuplicateAnswer, simulator.KindTokenFault, simulator.KindReadFault, simulator.KindEmptyPage,
-}
-
 // scales are those of the script's own units.
 var scales = map[string]int{"active_user": 0, "tagged_resource": 0, "ephemeral_minute": 2, "api_request": 1}
 
@@ -69,7 +62,7 @@ func (s *stage) report() (report, error) {
 	ctx := s.play.ctx
 	r := report{Seed: s.o.seed, Purchases: map[string]int{"aws": 0}, Met: map[string]int{}, Kills: s.child.killed()}
 	faults := s.sim.Faults()
-	for _, k := range misfortunes {
+	for _, k := range simulator.Kinds() {
 		r.Met[string(k)] = faults[string(k)]
 	}
 	all, err := s.client.subscriptions(ctx)
@@ -184,7 +177,7 @@ func (r *report) wrong(o options) []string {
 	}
 	must := []string{"cancellations", "late", "corrections"}
 	if o.weather == string(simulator.WeatherHostile) {
-		for _, k := range misfortunes {
+		for _, k := range simulator.Kinds() {
 			must = append(must, string(k))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // good is a report with nothing wrong in it.
 func good() (report, options) {
 	r := report{Purchases: map[string]int{"aws": 2}, TailnetsActive: 1, Unsure: "0", Met: map[string]int{"cancellations": 1, "late": 1, "corrections": 1, "kills_in_flight": 1}, Kills: 2}
-	for _, k := range misfortunes {
+	for _, k := range simulator.Kinds() {
 		r.Met[string(k)] = 1
 	}
 	for name := range scales {
