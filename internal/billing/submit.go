@@ -83,6 +83,7 @@ type run struct {
 	m       marketplace.ID
 	v       Submitter
 	tried   map[id.Record]bool
+	broken  int   // records that are not what was frozen
 	trouble error // the first call that went wrong
 	bad     int   // calls in a row that went wrong
 }
@@ -138,9 +139,9 @@ func (r *run) left(ctx context.Context) error {
 	if r.trouble != nil {
 		return r.trouble
 	}
-	waiting, err := r.Store.Sendable(ctx, r.m, 1)
-	if err != nil || len(waiting) == 0 {
-		return err
+	waiting, err := r.Store.Sendable(ctx, r.m, r.broken+1)
+	if err != nil || len(waiting) <= r.broken {
+		return err // a broken record waits for a person, not for another run
 	}
 	return fault.New(fault.Unavailable, "%s did not settle every record; they are sent again", r.m)
 }
@@ -187,6 +188,7 @@ func size(r Record) int { return len(r.Frozen) + 256 }
 // setAside leaves a record alone that is not what was frozen.
 func (r *run) setAside(ctx context.Context, x Record, cause error) error {
 	r.tried[x.ID] = true
+	r.broken++
 	r.Log.ErrorContext(ctx, "frozen record changed", "record", string(x.ID), "error", cause)
 	return r.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) error {
 		return r.raise(ctx, tx, Finding{

@@ -382,3 +382,37 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// What may be sent (again): never a record that is settled or waits for a
+// person, and never into a slot whose content nobody explains, because a later
+// lost call would then look like the explanation.
+func TestMaySend(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		answers []ledger.Answer
+		want    bool
+	}{
+		{nil, true},
+		{[]ledger.Answer{ledger.Throttled}, true},
+		{[]ledger.Answer{ledger.CallRefused}, true},
+		{[]ledger.Answer{ledger.Unprocessed}, true},
+		{[]ledger.Answer{ledger.Unanswered}, true},
+		{[]ledger.Answer{ledger.CallUnsure, ledger.TooOld}, true},
+		{[]ledger.Answer{ledger.InvalidHere, ledger.Released}, true},
+		{[]ledger.Answer{ledger.Duplicate}, false},
+		{[]ledger.Answer{ledger.Unprocessed, ledger.Duplicate}, false},
+		{[]ledger.Answer{ledger.Unanswered, ledger.Duplicate}, false}, // accepted
+		{[]ledger.Answer{ledger.TookIt}, false},
+		{[]ledger.Answer{ledger.InvalidHere}, false},
+		{[]ledger.Answer{ledger.TooOld}, false},
+		{[]ledger.Answer{ledger.NoSubscriber}, false},
+	} {
+		var attempts []ledger.Attempt
+		for i, a := range c.answers {
+			attempts = append(attempts, ledger.Attempt{N: i + 1, Answer: a, Quantity: 5})
+		}
+		if out := ledger.Judge(5, attempts, false); out.MaySend() != c.want {
+			t.Errorf("after %v the record is %+v, and may be sent: %v", c.answers, out, !c.want)
+		}
+	}
+}
