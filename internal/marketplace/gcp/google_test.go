@@ -26,8 +26,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A library of the Pub/Sub client starts it when the program starts, and never ends it.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+	goleak.VerifyTestMain(m,
+		// A library of the Pub/Sub client starts it when the program starts, and never ends it.
+		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+		// It sees that its subscription was closed when its next timer goes off.
+		goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler"),
+	)
 }
 
 // What the tests sell, and to whom.
@@ -109,14 +113,14 @@ func (g *google) serveKeys(w http.ResponseWriter, r *http.Request) {
 		for id, key := range g.keys {
 			out[id] = certificate(key)
 		}
-		_ = json.NewEncoder(w).Encode(out)
+		answer(w, 200, text(out))
 		return
 	}
 	var set jose.JSONWebKeySet
 	for id, key := range g.keys {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: &key.PublicKey, KeyID: id, Algorithm: "RS256", Use: "sig"})
 	}
-	_ = json.NewEncoder(w).Encode(set)
+	answer(w, 200, text(set))
 }
 
 // says sets what the API answers to everything.
@@ -165,8 +169,16 @@ func answer(w http.ResponseWriter, status int, body string) {
 
 // refusal is Google's standard error body.
 func refusal(code int, status string) string {
-	text, _ := json.Marshal(map[string]any{"error": map[string]any{"code": code, "message": "because", "status": status}})
-	return string(text)
+	return text(map[string]any{"error": map[string]any{"code": code, "message": "because", "status": status}})
+}
+
+// text is JSON.
+func text(v any) string {
+	out, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
 }
 
 func settings() gcp.Config {
@@ -280,4 +292,14 @@ func pushClaims() map[string]any {
 		"iss": "https://accounts.google.com", "aud": pushAudience, "sub": "1170", "azp": "1170", "email": pushAccount, "email_verified": true,
 		"iat": noon.Unix(), "exp": noon.Add(time.Hour).Unix(),
 	}
+}
+
+// privatePEM is the first key pair, as a service account's key file has it.
+func privatePEM(t testing.TB) string {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(keyPair(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }

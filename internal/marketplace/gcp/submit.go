@@ -2,7 +2,6 @@ package gcp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -43,9 +42,6 @@ func (a *Adapter) Submit(ctx context.Context, batch []marketplace.Record) ([]mar
 	s.check(ctx)
 	if len(s.in.Operations) == 0 {
 		return s.receipts, nil
-	}
-	if text, err := json.Marshal(&s.in); err != nil || len(text) >= batchBytes {
-		return nil, fault.Wrap(fault.Refused, fmt.Errorf("submit gcp batch of %d: nothing was sent: it has %d bytes, Google takes fewer than %d", len(batch), len(text), batchBytes), "")
 	}
 	reporting, sent := withHanded(ctx)
 	if err := ctx.Err(); err != nil {

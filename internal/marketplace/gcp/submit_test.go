@@ -1,6 +1,7 @@
 package gcp_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -70,12 +71,11 @@ func transcript(calls []asked) string {
 	for _, c := range calls {
 		out.WriteString(c.Method + " " + c.Path + "?" + c.Query + "\n")
 		if c.Body != "" {
-			var v any
-			if err := json.Unmarshal([]byte(c.Body), &v); err != nil {
-				out.WriteString(err.Error())
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, []byte(c.Body), "", " "); err != nil {
+				panic(err)
 			}
-			text, _ := json.MarshalIndent(v, "", " ")
-			out.Write(append(text, '\n'))
+			out.WriteString(pretty.String() + "\n")
 		}
 	}
 	return out.String()
@@ -229,7 +229,7 @@ func TestReportFailures(t *testing.T) {
 		{"gateway timeout", status(504, ""), fault.Unsure, ""},
 		{"redirected", func(w http.ResponseWriter) {
 			w.Header().Set("Location", "/elsewhere")
-			w.WriteHeader(307)
+			w.WriteHeader(http.StatusTemporaryRedirect)
 		}, fault.Unsure, ""},
 		{"closed without an answer", hijack(""), fault.Unsure, ""},
 		{"closed within the answer", hijack("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"reportErr"), fault.Unsure, ""},
