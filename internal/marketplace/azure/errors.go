@@ -19,8 +19,7 @@ import (
 
 // Texts for whoever must act.
 const (
-	textStartAgain = "This link from Microsoft is not valid. Please open your subscription in the Azure portal or the Microsoft 365 admin center and press “Configure account” again."
-	textExpired    = "This link from Microsoft has expired. Please open your subscription in the Azure portal or the Microsoft 365 admin center and press “Configure account” again; you need not buy again."
+	textStartAgain = "This link from Microsoft is not valid or has expired. Please open your subscription in the Azure portal or the Microsoft 365 admin center and press “Configure account” again; you need not buy again."
 	textTryLater   = "Microsoft did not answer. Please try again in a minute."
 	textMismatch   = "Microsoft refuses our app; the operator must compare tenant and client id with the offer's technical configuration, see that the app has a service principal, and check its secret"
 	textEndpoint   = "Microsoft does not know the metering address; the operator must check the endpoint"
@@ -150,17 +149,14 @@ func decideError(err error, doing string) error {
 }
 
 // resolveError classifies Resolve's error; its text is for the buyer. Microsoft
-// answers 400 for every token it does not take, so a person may be told "not
-// valid" of a token that expired: what they must do is the same.
+// answers 400 for every token it does not take ("SaaS fulfillment Subscription
+// APIs", 2022), so nobody can tell an expired one; what to do is the same.
 func resolveError(err error) error {
 	class, text := fault.Unavailable, textTryLater
 	if e, ok := answerOf(err); ok {
 		switch e.status {
 		case http.StatusBadRequest, http.StatusNotFound:
 			class, text = fault.Invalid, textStartAgain
-			if strings.Contains(strings.ToLower(e.code+e.message), "expired") {
-				class, text = fault.Gone, textExpired
-			}
 		case http.StatusTooManyRequests:
 			class = fault.Throttled
 		}

@@ -222,7 +222,7 @@ func TestTokensOfTheLandingPage(t *testing.T) {
 		class  fault.Class
 	}{
 		{400, `{"code":"BadArgument","message":"Invalid marketplace token ` + token + `"}`, fault.Invalid},
-		{400, `{"message":"The marketplace token has expired."}`, fault.Gone},
+		{400, `{"message":"The marketplace token is malformed or expired."}`, fault.Invalid},
 		{404, "", fault.Invalid},
 		{403, `"The token belongs to another app"`, fault.Unavailable},
 		{429, "", fault.Throttled},

@@ -15,8 +15,8 @@ const maxToken = 16 << 10
 // Resolve makes one resolve call. The token must be decoded from the landing
 // address exactly once, which whoever parsed the address has done; it lives for
 // 24 hours ("SaaS fulfillment Subscription APIs", 2022) and may be resolved
-// again. Invalid, Gone: not one, or too old. Denied: for an offer that is not
-// ours. Unavailable: Microsoft did not answer, or not to our app.
+// again. Invalid: not one, or too old. Denied: for an offer that is not ours.
+// Unavailable: Microsoft did not answer, or not to our app.
 func (a *Adapter) Resolve(ctx context.Context, t marketplace.Token) (marketplace.Arrival, error) {
 	if t.Value == "" || len(t.Value) > maxToken || strings.ContainsFunc(t.Value, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return marketplace.Arrival{}, fault.New(fault.Invalid, "%s", textStartAgain)

@@ -51,9 +51,10 @@ func (a *Adapter) Translate(v marketplace.Verified) ([]marketplace.Event, error)
 	switch w := word(became); {
 	case isTold && w == "":
 		ev.Kind = kind
-	case isTold || n.undoes():
-		// Nothing is believed, or nothing becomes new: a change that is undone comes as
-		// one to what there is, and must be accepted, which silence does.
+	case isTold || n.silent() || n.undoes():
+		// Nothing is believed, nothing is said (a form of six fields was seen), or nothing
+		// becomes new: a change that is undone comes as one to what there is, and must be
+		// accepted, which silence does.
 	case w == "":
 		ev.Kind, ev.Terms = marketplace.ChangeRequested, n.terms()
 	case w.is(opSucceeded):
@@ -62,6 +63,11 @@ func (a *Adapter) Translate(v marketplace.Verified) ([]marketplace.Event, error)
 		ev.Kind, ev.Terms = marketplace.ChangeWithdrawn, n.terms()
 	}
 	return []marketplace.Event{ev}, nil
+}
+
+// silent: the new value is not in the body.
+func (n operation) silent() bool {
+	return n.action() == actionChangePlan && n.PlanID == "" || n.action() == actionChangeQuantity && n.Quantity == ""
 }
 
 // undoes: the new value is the old one.

@@ -245,7 +245,7 @@ func confirmed(n, op operation) (kind string, err error) {
 		return action, nil
 	case op.PlanID != "" && n.PlanID != "" && op.PlanID != n.PlanID, action == actionChangePlan && op.PlanID == "":
 		return "", contradicted("the operation has another plan")
-	case action == actionChangeQuantity && op.Quantity != n.Quantity:
+	case action == actionChangeQuantity && n.Quantity != "" && op.Quantity != n.Quantity:
 		return "", contradicted("the operation has another quantity")
 	}
 	waits := op.Status.is(opInProgress) || op.Status.is(opNotStarted)

@@ -209,6 +209,10 @@ func TestWhatAWebhookSaysIsAsked(t *testing.T) {
 			why: "other seats", body: with(webhook, object{"action": "ChangeQuantity", "planId": "starter", "quantity": 10}),
 			op: with(operation, object{"action": "ChangeQuantity", "planId": "starter", "quantity": 12}), want: "forged", asked: 1,
 		},
+		{
+			why: "seats that are not said", body: object{"id": op, "subscriptionId": sub, "action": "ChangeQuantity", "timeStamp": "2026-11-20T18:48:58Z"},
+			op: with(operation, object{"action": "ChangeQuantity", "quantity": 12}), want: "ChangeQuantity", asked: 1,
+		},
 		{why: "an end", body: with(webhook, object{"action": "Unsubscribe"}), op: with(operation, object{"action": "Unsubscribe", "status": "Succeeded"}), want: "Unsubscribe", asked: 1},
 		{why: "an end that is another's operation", body: with(webhook, object{"action": "Unsubscribe"}), op: operation, want: "forged", asked: 1},
 		{

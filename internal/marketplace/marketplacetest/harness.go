@@ -12,6 +12,10 @@ type Harness struct {
 	Reader  marketplace.Reader // usually the adapter itself
 	Vendor  Vendor
 	Traits  Traits
+
+	Changer   Changer   // nil: no buyer's change waits for an answer of ours
+	Suspender Suspender // nil: no purchase is suspended and told of
+	Rival     Rival     // nil: nobody else of the seller's can write into a slot
 }
 
 // Traits are what one vendor does differently from another.
@@ -28,6 +32,15 @@ type Traits struct {
 	// EntitledBy and EndsBy are the events that messages of a purchase's life bring;
 	// empty when no message tells.
 	EntitledBy, EndsBy marketplace.EventKind
+	// TokensAlike: an expired token is answered as a bad one is, and so both are invalid.
+	TokensAlike bool
+	// TellsHeld: a duplicate's receipt says what the slot holds.
+	TellsHeld bool
+	// EndsByAge: usage from before the end is refused for its age alone; only usage
+	// from after it is answered with Stopped.
+	EndsByAge bool
+	// Paused is how a call answers for a purchase that is suspended.
+	Paused marketplace.ReceiptOutcome
 	// Decides are the decisions the vendor takes from us.
 	Decides []marketplace.DecisionKind
 }
@@ -67,6 +80,28 @@ type Vendor interface {
 	Calls(c Call) int
 	// Bill is what the vendor will charge, one line for each slot.
 	Bill() []Charge
+}
+
+// Changer is a vendor that asks us about a buyer's change of plan.
+type Changer interface {
+	// Ask lets the buyer of p ask for another plan, with its message sent; plan is its
+	// name in the vendor's words.
+	Ask(p Purchase) (plan string)
+	// Subject is what a decision about the change names it by.
+	Subject(e marketplace.Event) string
+}
+
+// Suspender is a vendor that takes purchases out of service for a while.
+type Suspender interface {
+	// Suspend does, and Reinstate undoes it, with the messages sent.
+	Suspend(p Purchase)
+	Reinstate(p Purchase)
+}
+
+// Rival is somebody else who writes into the seller's slots.
+type Rival interface {
+	// Take makes another quantity be in r's slot before r comes, and returns it.
+	Take(r marketplace.Record) (quantity string)
 }
 
 // Purchase is what was bought, in the words an adapter would use.
