@@ -114,9 +114,17 @@ func TestMeteringTermsOfAPurchase(t *testing.T) {
 				at      time.Time
 				want    id.Subscription
 			}{
-				{string(first), start, first}, {string(second), start, second}, {string(id.NewSubscription()), start, ""}, {"sub_", start, ""}, {"' OR 1=1", start, ""},
-				{string(net), start.Add(-time.Hour), first}, {string(net), start, first}, {string(net), start.Add(2*time.Hour - time.Microsecond), first},
-				{string(net), start.Add(2 * time.Hour), second}, {string(net), start.Add(50 * time.Hour), second}, {string(id.NewTailnet()), start, ""},
+				{string(first), start, first},
+				{string(second), start, second},
+				{string(id.NewSubscription()), start, ""},
+				{"sub_", start, ""},
+				{"' OR 1=1", start, ""},
+				{string(net), start.Add(-time.Hour), first},
+				{string(net), start, first},
+				{string(net), start.Add(2*time.Hour - time.Microsecond), first},
+				{string(net), start.Add(2 * time.Hour), second},
+				{string(net), start.Add(50 * time.Hour), second},
+				{string(id.NewTailnet()), start, ""},
 			} {
 				if got, err := tx.FindSubject(ctx, c.subject, c.at); err != nil || got != c.want {
 					t.Errorf("the use of %q at %s is of %q (%v), want %q", c.subject, c.at, got, err, c.want)
