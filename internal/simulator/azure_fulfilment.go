@@ -36,7 +36,7 @@ func (m *azureMarket) resolve(c *azureCall) (any, error) {
 	token := c.r.Header.Get("X-Ms-Marketplace-Token")
 	t, ok := m.tokens[token]
 	if !ok || !m.s.now.Before(t.until) {
-		return nil, azureBad("x-ms-marketplace-token", "The token is missing, malformed or expired.")
+		return nil, azureBad("x-ms-marketplace-token", "The marketplace token cannot be resolved.")
 	}
 	if c.client != m.clientOf(t.sub.offer) {
 		return nil, azureForbidden()
@@ -173,6 +173,9 @@ func (m *azureMarket) listAvailablePlans(c *azureCall) (any, error) {
 			plans = append(plans, showPlan(sub, p))
 		}
 	}
+	if p := sub.private; p != nil && (only == "" || p.ID == only) {
+		plans = append(plans, showPlan(sub, p))
+	}
 	return map[string]any{"plans": plans}, nil
 }
 
@@ -187,7 +190,7 @@ func showPlan(sub *saas, p *AzurePlan) map[string]any {
 		}
 	}
 	out := map[string]any{
-		"planId": p.ID, "displayName": p.Title, "isPrivate": false, "description": "", "hasFreeTrials": false,
+		"planId": p.ID, "displayName": p.Title, "isPrivate": p == sub.private, "description": "", "hasFreeTrials": false,
 		"isPricePerSeat": p.perSeat(), "isStopSell": false, "market": "US",
 		"planComponents": map[string]any{
 			"recurrentBillingTerms": []map[string]any{{
@@ -220,7 +223,7 @@ func (m *azureMarket) updateSubscription(c *azureCall) (any, error) {
 		return nil, err
 	}
 	seats, err := readQuantity(in.Quantity)
-	plan := sub.offer.plan(in.PlanID)
+	plan := sub.find(in.PlanID)
 	switch {
 	case err != nil:
 		return nil, err

@@ -254,6 +254,37 @@ func TestPlansTellPricesIncludedUnitsAndThePrivateOffer(t *testing.T) {
 	}
 }
 
+func TestAPrivateOfferMayHaveAPlanOfItsOwn(t *testing.T) {
+	t.Parallel()
+	w := calm(t)
+	b := w.subscribed(simulator.Purchase{Plan: "deal-7", PrivateOffer: true})
+	other := w.buy(simulator.Purchase{Habits: absent()})
+	a := w.must(200, "GET", subscriptions+"/"+b.Purchase+"/listAvailablePlans?planId=deal-7", "")
+	plans := a.at("plans").([]any)
+	if len(plans) != 1 || plans[0].(map[string]any)["isPrivate"] != true || len(plans[0].(map[string]any)["sourceOffers"].([]any)) != 1 || b.Plan != "deal-7" {
+		t.Errorf("%s", a.text)
+	}
+	if a := w.must(200, "GET", subscriptions+"/"+other.Purchase+"/listAvailablePlans", ""); strings.Contains(a.text, "deal-7") {
+		t.Errorf("another buyer sees it: %s", a.text)
+	}
+	if got := w.metered(useOf(b.Purchase, w.sim.Now(), "active_user", "1", "deal-7")); got.at("status") != "Accepted" {
+		t.Errorf("%s", got.text)
+	}
+	if _, err := w.sim.Buy(t.Context(), simulator.Purchase{Marketplace: simulator.Azure, Plan: "deal-7"}); err == nil {
+		t.Error("anybody buys a plan of somebody else's")
+	}
+}
+
+func TestAStaleLandingTokenIsRefusedAndAFreshOneTaken(t *testing.T) {
+	t.Parallel()
+	w := calm(t)
+	b := w.buy(simulator.Purchase{Habits: &simulator.Habits{After: 25 * time.Hour, Stale: true, Twice: true}})
+	w.advance(27 * time.Hour)
+	if got := w.sim.Buyers()[0]; got.ID != b.ID || !got.JoinKeySeen || !strings.Contains(got.Problem, "410") {
+		t.Errorf("buyer %+v", got)
+	}
+}
+
 func TestTermsRenewOrEnd(t *testing.T) {
 	t.Parallel()
 	w := azureSetup(t, simulator.Options{Weather: simulator.WeatherGood, Start: time.Date(2027, 1, 31, 10, 0, 0, 0, time.UTC)})

@@ -49,7 +49,8 @@ type saas struct {
 	id, name               string
 	offer                  *AzureOffer
 	plan                   *AzurePlan
-	seats                  int64 // 0 on flat plans
+	private                *AzurePlan // made for this buyer alone; nil for most
+	seats                  int64      // 0 on flat plans
 	beneficiary, purchaser azureParty
 	status                 string
 	activating             bool      // Activate was received, Subscribed is to come
@@ -113,6 +114,12 @@ func (m *azureMarket) buy(number, n int, p Purchase) (deal, error) {
 		return nil, fmt.Errorf("no offer %q", p.Product)
 	}
 	plan := offer.plan(p.Plan)
+	var private *AzurePlan
+	if plan == nil && p.PrivateOffer { // a private offer may make a plan of its own, for one buyer (azure.md 6.2)
+		own := offer.Plans[0]
+		own.ID, own.Title = p.Plan, "Private plan"
+		plan, private = &own, &own
+	}
 	if plan == nil {
 		return nil, fmt.Errorf("offer %s has no plan %q", offer.ID, p.Plan)
 	}
@@ -128,7 +135,7 @@ func (m *azureMarket) buy(number, n int, p Purchase) (deal, error) {
 	f, who := m.s.faults, strconv.Itoa(n)
 	sub := &saas{
 		m: m, number: number, n: n, id: f.uuid("saas", who), name: "Tailnet of company " + strconv.Itoa(number+1),
-		offer: offer, plan: plan, seats: p.Seats,
+		offer: offer, plan: plan, private: private, seats: p.Seats,
 		beneficiary: azureParty{
 			email: cmp.Or(p.Email, fmt.Sprintf("ana@company-%d.example", number+1)), object: f.uuid("object", who), tenant: f.uuid("tenant", who),
 		},
@@ -154,6 +161,14 @@ func (m *azureMarket) buy(number, n int, p Purchase) (deal, error) {
 		}
 	})
 	return sub, nil
+}
+
+// find is the plan of that id among those sub may have.
+func (sub *saas) find(id string) *AzurePlan {
+	if sub.private != nil && sub.private.ID == id {
+		return sub.private
+	}
+	return sub.offer.plan(id)
 }
 
 func (p *AzurePlan) checkSeats(n int64) error {
@@ -294,7 +309,7 @@ func (m *azureMarket) ask(sub *saas, plan string, seats int64) error {
 	}
 	to := sub.plan
 	if plan != "" {
-		if to = sub.offer.plan(plan); to == nil {
+		if to = sub.find(plan); to == nil {
 			return fmt.Errorf("offer %s has no plan %q", sub.offer.ID, plan)
 		}
 	}
@@ -318,7 +333,7 @@ func (sub *saas) purchase() (number, nth int) { return sub.number, sub.n }
 func (sub *saas) over() time.Time { return sub.ended }
 
 func (sub *saas) describe(b *Buyer) {
-	b.Purchase, b.Account, b.Product, b.Status = sub.id, sub.beneficiary.tenant, sub.offer.ID, sub.status
+	b.Purchase, b.Account, b.Product, b.Plan, b.Status = sub.id, sub.beneficiary.tenant, sub.offer.ID, sub.plan.ID, sub.status
 }
 
 // arrive is "Configure account" in the portal, and later "Manage account": the landing page with a token.

@@ -74,7 +74,7 @@ func (m *azureMarket) usageEvents(c *azureCall) (any, error) {
 		}
 		if r.processed {
 			one["reconStatus"], one["processedQuantity"], one["offerName"] = "Accepted", sum, sub.offer.ID
-			if p := sub.offer.plan(r.plan); p != nil {
+			if p := sub.find(r.plan); p != nil {
 				one["planName"] = p.Title
 			}
 		}

@@ -108,11 +108,15 @@ func (w *azureWorld) login(client string) azcore.TokenCredential {
 }
 
 func (w *azureWorld) bearer(ctx context.Context, creds azcore.TokenCredential) string {
-	token, err := creds.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{marketplaceApp + "/.default"}})
-	if err != nil {
-		w.t.Errorf("token: %v", err)
+	var token azcore.AccessToken
+	var err error
+	for range 4 { // by then it is definite
+		if token, err = creds.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{marketplaceApp + "/.default"}}); err == nil {
+			return "Bearer " + token.Token
+		}
 	}
-	return "Bearer " + token.Token
+	w.t.Errorf("token: %v", err)
+	return ""
 }
 
 // answered is what an API said.

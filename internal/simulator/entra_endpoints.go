@@ -39,9 +39,19 @@ func (m *azureMarket) directory(mux *http.ServeMux) {
 			m.s.begin()
 			defer m.s.end()
 			m.entra.keys() // made outside the lock
+			if m.troubled(r) {
+				entraRefuses(w, http.StatusServiceUnavailable, "temporarily_unavailable", "AADSTS90033: A transient error has occurred. Please try again.")
+				return
+			}
 			do(w, r)
 		})
 	}
+}
+
+func (m *azureMarket) troubled(r *http.Request) bool {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	return r.Method == http.MethodPost && m.s.faults.try(KindReadFault, r.URL.Path)
 }
 
 func (m *azureMarket) discovery(w http.ResponseWriter, r *http.Request, version int) {
