@@ -2,13 +2,14 @@ package app
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/billing"
 	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/clock"
 	"github.com/tailmarket/tailmarket/internal/due"
+	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/provisioning"
@@ -34,6 +35,7 @@ type lifecycle struct {
 	nets  *tailnets
 	bill  *billing.Service
 	clock clock.Clock
+	log   *slog.Logger
 }
 
 func (l *lifecycle) work() map[due.Kind]due.Work {
@@ -110,8 +112,12 @@ func (l *lifecycle) close(ctx context.Context, sub id.Subscription) (again time.
 	// Billing knows how long it may wait for a collector that fails.
 	lookErr := l.look(ctx, sub, end)
 	settled, err := l.bill.Close(ctx, sub)
-	if err != nil {
-		return again, errors.Join(err, lookErr)
+	switch {
+	case fault.Is(err, fault.Unavailable) && lookErr != nil: // business time must go on, or the wait never ends
+		l.log.WarnContext(ctx, "last look failed", "subscription", string(sub), telemetry.Error, lookErr)
+		return now.Add(askAgain), nil
+	case err != nil:
+		return again, err
 	}
 	if subscription.AwaitsSuccessor(s.Facts, now) {
 		return now.Add(askAgain), nil

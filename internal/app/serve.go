@@ -138,7 +138,7 @@ func (s *server) web(base string) (*httpapi.Server, error) {
 
 // work is what every kind of due row is worked by.
 func (s *server) work() map[due.Kind]due.Work {
-	l := &lifecycle{subs: s.selling.Subscriptions, nets: s.nets, bill: s.bill, clock: s.Clock}
+	l := &lifecycle{subs: s.selling.Subscriptions, nets: s.nets, bill: s.bill, clock: s.Clock, log: s.Log}
 	work := l.work()
 	maps.Copy(work, s.selling.Work())
 	work[due.Notify] = s.mail.Send
