@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,14 +40,14 @@ type Config struct {
 	Audiences []string // domains as registered for sign-up, bare hosts
 
 	PullSubscription string // projects/…/subscriptions/…; empty: nothing is pulled
-	PushSubscription string // the same for push; empty: no delivery by HTTPS is genuine
+	PushSubscription string // the same for push, or the same one while it changes over; empty: no delivery by HTTPS is genuine
 	PushAudience     string // of its OIDC token; Pub/Sub's default is the endpoint's URL
 	PushAccount      string // e-mail address of the service account in its OIDC token
 
-	CredentialsFile string // a service account's key, a federation's or impersonation's settings; empty means Google's usual places
-	Endpoint        string // one base URL for all HTTP services and keys; empty means Google itself
-	PubSubEndpoint  string // host:port of plain gRPC without credentials; empty means Google itself
-	Anonymous       bool   // calls carry no credentials; only to an Endpoint of one's own
+	CredentialsFile string         // a service account's key, a federation's or impersonation's settings; empty means Google's usual places
+	Endpoint        string         // one base URL for all services and keys, Pub/Sub's gRPC too; empty means Google itself
+	Roots           *x509.CertPool // what Pub/Sub's connection trusts, as it has none of the HTTP client's settings; nil: the system's
+	Anonymous       bool           // calls carry no credentials; only to an Endpoint of one's own
 
 	// ResendFor is how long an identical report counts as de-duplicated (no page of
 	// Google's says for how long it does); 0 is never.
@@ -152,7 +153,6 @@ func (c Config) check() error {
 	}
 	want(c.PullSubscription == "" || subscription.MatchString(c.PullSubscription), "pull subscription %q: want projects/…/subscriptions/…, or nothing", c.PullSubscription)
 	want(c.PushSubscription == "" || subscription.MatchString(c.PushSubscription), "push subscription %q: want projects/…/subscriptions/…, or nothing", c.PushSubscription)
-	want(c.PushSubscription == "" || c.PushSubscription != c.PullSubscription, "push subscription %q: want another one than is pulled; a subscription has one way out", c.PushSubscription)
 	want(c.PullSubscription != "" || c.PushSubscription != "", "pull subscription, push subscription: want one of them, which lets the marketplace's events in")
 	set := 0
 	for _, s := range []string{c.PushSubscription, c.PushAudience, c.PushAccount} {
@@ -165,7 +165,7 @@ func (c Config) check() error {
 	want(c.Endpoint == "" || absolute(c.Endpoint), "endpoint: want a base URL, or nothing for Google itself")
 	want(!c.Anonymous || c.Endpoint != "", "anonymous: want an endpoint of your own beside it; Google answers nobody it does not know")
 	want(!c.Anonymous || c.CredentialsFile == "", "anonymous, credentials file: want one of them")
-	want(!c.Anonymous || c.PullSubscription == "" || c.PubSubEndpoint != "", "anonymous: want a Pub/Sub endpoint of your own beside it")
+	want(c.Anonymous || c.PullSubscription == "" || !strings.HasPrefix(c.Endpoint, "http://"), "endpoint: want https, or anonymous beside it; credentials are for a connection that hides them")
 	want(c.ResendFor >= 0, "resend for %s: want 0, which is never, or longer", c.ResendFor)
 	want(len(c.Listings) > 0, "listings: want at least one product")
 	taken := map[string]bool{}

@@ -33,7 +33,7 @@ func TestOpenListsEveryProblem(t *testing.T) {
 		Listings: []gcp.Listing{{Service: "A b"}, {Product: "p", Service: "a", Metrics: []string{"m", "m", ""}}, {Product: "p", Service: "a", Metrics: []string{"m"}}},
 	})
 	for _, want := range []string{
-		"provider", "bare host", "pull subscription", "push subscription", "has one way out", "all of them or none", "endpoint", "resend for", "our product", "service name",
+		"provider", "bare host", "pull subscription", "push subscription", "all of them or none", "endpoint", "resend for", "our product", "service name",
 		"at least one metric", `product p: want it in one listing`, `service a: want it in one listing`, "want it once", "1 to 255 characters",
 	} {
 		if !strings.Contains(got, want) {
@@ -45,12 +45,12 @@ func TestOpenListsEveryProblem(t *testing.T) {
 	for want, change := range map[string]func(*gcp.Config){
 		"":                             func(*gcp.Config) {},
 		"want an endpoint of your own": func(c *gcp.Config) { c.Endpoint = "" },
-		"Pub/Sub endpoint of your own": func(c *gcp.Config) { c.PubSubEndpoint = "" },
 		"want one of them":             func(c *gcp.Config) { c.CredentialsFile = "x.json" },
 		"lets the marketplace's events": func(c *gcp.Config) {
 			c.PullSubscription, c.PushSubscription, c.PushAudience, c.PushAccount = "", "", "", ""
 		},
 		"service account":                 func(c *gcp.Config) { c.PushAccount = "somebody" },
+		"a connection that hides them":    func(c *gcp.Config) { c.Anonymous, c.Endpoint = false, "http://127.0.0.1:1" },
 		"credentials file: open":          func(c *gcp.Config) { c.Anonymous, c.CredentialsFile = false, "testdata/none.json" },
 		"want the JSON":                   func(c *gcp.Config) { c.Anonymous, c.CredentialsFile = false, "testdata/submit.txt" },
 		"audiences: want":                 func(c *gcp.Config) { c.Audiences = nil },
@@ -86,7 +86,7 @@ func TestCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := settings()
-		c.Endpoint, c.Anonymous, c.CredentialsFile = g.URL, false, filepath.Join(t.TempDir(), "key.json")
+		c.Endpoint, c.PullSubscription, c.Anonymous, c.CredentialsFile = g.URL, "", false, filepath.Join(t.TempDir(), "key.json")
 		if err := os.WriteFile(c.CredentialsFile, text, 0o600); err != nil {
 			t.Fatal(err)
 		}

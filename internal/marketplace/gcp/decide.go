@@ -3,6 +3,7 @@ package gcp
 import (
 	"context"
 	"net/http"
+	"slices"
 	"unicode/utf8"
 
 	procurement "google.golang.org/api/cloudcommerceprocurement/v1"
@@ -48,16 +49,28 @@ func (a *Adapter) approveAccount(ctx context.Context, id string) (marketplace.Ou
 	if err != nil {
 		return "", readError(err, "get account")
 	}
-	for _, p := range got.Approvals {
-		if p.Name == approvalName && p.State == approved {
-			return marketplace.Done, nil
-		}
+	if signedUp(got) {
+		return marketplace.Done, nil
 	}
 	// Rejected may become approved.
 	if _, err := accounts.Approve(name, &procurement.ApproveAccountRequest{ApprovalName: approvalName}).Context(ctx).Do(); err != nil {
 		return "", decideError(err, "approve account")
 	}
 	return marketplace.Done, nil
+}
+
+// signedUp reports that we approved the account; its own state says nothing of that.
+func signedUp(account *procurement.Account) bool {
+	return slices.ContainsFunc(account.Approvals, func(p *procurement.Approval) bool { return p.Name == approvalName && p.State == approved })
+}
+
+func (a *Adapter) accountApproved(ctx context.Context, id string) bool {
+	name, err := a.account(id)
+	if err != nil {
+		return false
+	}
+	got, err := a.procurement.Providers.Accounts.Get(name).Context(ctx).Do()
+	return err == nil && signedUp(got)
 }
 
 // decide makes a decision about an entitlement.
@@ -76,7 +89,11 @@ func (a *Adapter) decide(ctx context.Context, d marketplace.Decision) (marketpla
 	switch d.Kind {
 	case marketplace.Approve:
 		_, err = entitlements.Approve(e.Name, &procurement.ApproveEntitlementRequest{}).Context(ctx).Do()
-		return made(marketplace.Pending, err, "approve entitlement")
+		outcome, err := made(marketplace.Pending, err, "approve entitlement")
+		if fault.Is(err, fault.Conflict) && a.accountApproved(ctx, last(e.Account)) {
+			return marketplace.Pending, nil // nothing else forbids it: it was approved, or decided, before
+		}
+		return outcome, err
 	case marketplace.Reject:
 		_, err = entitlements.Reject(e.Name, &procurement.RejectEntitlementRequest{Reason: cut(d.Text)}).Context(ctx).Do()
 		return made(marketplace.Done, err, "reject entitlement")
@@ -98,7 +115,7 @@ func became(d marketplace.Decision, e *procurement.Entitlement) marketplace.Outc
 	switch d.Kind {
 	case marketplace.Approve:
 		switch {
-		case e.State == stateRequested && e.NewOfferStartTime != "": // told only after approval
+		case e.State == stateRequested && agreed(e):
 			return marketplace.Pending
 		case e.State == stateRequested:
 			return ""

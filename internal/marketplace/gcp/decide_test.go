@@ -34,6 +34,11 @@ func TestDecideStates(t *testing.T) {
 			map[string]any{"state": "ENTITLEMENT_ACTIVATION_REQUESTED", "newOfferStartTime": "2026-12-01T08:00:00Z"},
 			[5]cell{no(pending), told(done), no(late), no(late), told(done)},
 		},
+		{
+			"approved, its end told",
+			map[string]any{"state": "ENTITLEMENT_ACTIVATION_REQUESTED", "offerDuration": "P1M"},
+			[5]cell{no(pending), told(done), no(late), no(late), told(done)},
+		},
 		{"active on the old plan", map[string]any{"plan": "starter"}, [5]cell{no(done), no(late), no(late), no(done), no(late)}},
 		{"active on the new plan", map[string]any{"plan": "enterprise"}, [5]cell{no(done), no(late), no(done), no(late), no(late)}},
 		{
@@ -190,6 +195,32 @@ func TestApproveAccount(t *testing.T) {
 	}
 }
 
+// TestApproveTwice: that Google refuses a second approval in the state it is in is no
+// trouble, unless the account is what forbids it.
+func TestApproveTwice(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	a := g.adapter(t)
+	for state, want := range map[string]fault.Class{"APPROVED": "", "PENDING": fault.Conflict, "": fault.Conflict} {
+		g.does(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			switch {
+			case r.Method == http.MethodPost:
+				answer(w, 400, refusal(400, "FAILED_PRECONDITION"))
+			case !strings.Contains(r.URL.Path, "/accounts/"):
+				answer(w, 200, entity(map[string]any{"state": "ENTITLEMENT_ACTIVATION_REQUESTED"}))
+			case state == "":
+				answer(w, 503, "")
+			default:
+				answer(w, 200, `{"approvals":[{"name":"signup","state":"`+state+`"}]}`)
+			}
+		})
+		got, err := a.Decide(t.Context(), marketplace.Decision{Kind: marketplace.Approve, Ref: marketplace.Ref{Purchase: entitlement}})
+		if fault.ClassOf(err) != want || (got == marketplace.Pending) != (want == "") || len(g.calls()) != 3 {
+			t.Errorf("account %q: %q, %v of class %q after %d calls", state, got, err, fault.ClassOf(err), len(g.calls()))
+		}
+	}
+}
+
 // TestDecideFailures: what can be decided again, and what not.
 func TestDecideFailures(t *testing.T) {
 	t.Parallel()
@@ -218,7 +249,11 @@ func TestDecideFailures(t *testing.T) {
 			}
 			answer(w, status, refusal(status, "X"))
 		})
-		if _, err := a.Decide(t.Context(), approve); !fault.Is(err, want.decide) || len(g.calls()) != 2 {
+		calls := 2
+		if want.decide == fault.Conflict {
+			calls = 3 // the account is asked whether it forbids it
+		}
+		if _, err := a.Decide(t.Context(), approve); !fault.Is(err, want.decide) || len(g.calls()) != calls {
 			t.Errorf("%d when deciding: %v of class %q after %d calls, want %q", status, err, fault.ClassOf(err), len(g.calls()), want.decide)
 		}
 	}

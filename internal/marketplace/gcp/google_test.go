@@ -183,7 +183,7 @@ func text(v any) string {
 
 func settings() gcp.Config {
 	return gcp.Config{
-		Provider: provider, Audiences: []string{signUpDomain, "signup2.tailvendor.example"}, PullSubscription: pulled, PubSubEndpoint: "127.0.0.1:1",
+		Provider: provider, Audiences: []string{signUpDomain, "signup2.tailvendor.example"}, PullSubscription: pulled,
 		PushSubscription: subscription, PushAudience: pushAudience, PushAccount: pushAccount,
 		Anonymous: true, ResendFor: 50 * time.Minute,
 		Listings: []gcp.Listing{

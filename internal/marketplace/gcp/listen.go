@@ -2,13 +2,17 @@ package gcp
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2"
 	"google.golang.org/api/option"
-	"google.golang.org/api/transport/grpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
@@ -57,13 +61,21 @@ func (a *Adapter) Listen(ctx context.Context, handle func(context.Context, marke
 
 // pubsub is a client for one listening.
 func (a *Adapter) pubsub(ctx context.Context) (*pubsub.Client, error) {
-	project := strings.Split(a.c.PullSubscription, "/")[1]
-	if a.c.PubSubEndpoint == "" {
-		return pubsub.NewClient(ctx, project, option.WithAuthCredentials(a.auth))
+	options := []option.ClientOption{option.WithGRPCConnectionPool(1), option.WithoutAuthentication()}
+	if !a.c.Anonymous {
+		options[1] = option.WithAuthCredentials(a.auth)
 	}
-	conn, err := grpc.DialInsecure(ctx, option.WithEndpoint(a.c.PubSubEndpoint), option.WithoutAuthentication())
-	if err != nil {
-		return nil, err
+	hidden := credentials.NewTLS(&tls.Config{RootCAs: a.c.Roots, MinVersion: tls.VersionTLS12})
+	if a.c.Endpoint != "" {
+		to, err := url.Parse(a.c.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		if to.Scheme == "http" {
+			hidden = insecure.NewCredentials()
+		}
+		options = append(options, option.WithEndpoint(to.Host))
 	}
-	return pubsub.NewClient(ctx, project, option.WithGRPCConn(conn))
+	options = append(options, option.WithGRPCDialOption(grpc.WithTransportCredentials(hidden)))
+	return pubsub.NewClient(ctx, strings.Split(a.c.PullSubscription, "/")[1], options...)
 }

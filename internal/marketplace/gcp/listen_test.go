@@ -135,7 +135,7 @@ func TestListenFailures(t *testing.T) {
 		return nil
 	}
 	c := settings()
-	c.Endpoint, c.PubSubEndpoint, c.PullSubscription = "http://127.0.0.1:1", q.address, pulled+"-another"
+	c.Endpoint, c.PullSubscription = "http://"+q.address, pulled+"-another"
 	if err := g.reopen(t, c).Listen(t.Context(), never); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("no such subscription: %v", err)
 	}

@@ -45,7 +45,7 @@ func openQueue(t testing.TB) (*queue, *gcp.Adapter) {
 	serving.Go(func() { _ = s.Serve(l) })
 	t.Cleanup(func() { s.Stop(); serving.Wait() })
 	c := settings()
-	c.Endpoint, c.PubSubEndpoint = "http://127.0.0.1:1", q.address
+	c.Endpoint = "http://" + q.address
 	return q, (&google{wall: noon, now: noon}).reopen(t, c)
 }
 

@@ -162,8 +162,11 @@ func (a *Adapter) observe(ctx context.Context, e *procurement.Entitlement) (mark
 	switch e.State {
 	case stateRequested:
 		o.Awaits = marketplace.Approve
-		if !start.IsZero() { // told only after approval: it waits for its date
-			o.Awaits, o.StartsAt, ev.Terms.From = "", start, start
+		if agreed(e) { // it waits for its date
+			o.Awaits = ""
+		}
+		if !start.IsZero() {
+			o.StartsAt, ev.Terms.From = start, start
 		}
 	case stateActive, stateChanging, stateChangeWaiting, stateEnding:
 		// When it became active is not told; it was so by its last change at the latest.
@@ -190,6 +193,13 @@ func (a *Adapter) observe(ctx context.Context, e *procurement.Entitlement) (mark
 		}
 	}
 	return ev, true, nil
+}
+
+// agreed reports that an order that is not active yet was approved: its start is told
+// only then, and so is its end when the offer has a duration and no date. An order with
+// a fixed end that begins at once looks the same before and after.
+func agreed(e *procurement.Entitlement) bool {
+	return e.NewOfferStartTime != "" || e.OfferDuration != "" && e.OfferEndTime != ""
 }
 
 // private: Google warns not to read the rest of an offer's name.

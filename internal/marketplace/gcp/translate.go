@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -32,9 +33,11 @@ var kinds = map[string]marketplace.EventKind{
 	"ENTITLEMENT_DELETED":               marketplace.Ended, // Google forgets it, some 60 days after its end
 }
 
-// Translate reads what a message says, and nothing of its hints: which plan and
-// offer count, and when a scheduled end comes, the reader tells. At is the entity's
-// update time. Pure: it depends on the body and the settings alone.
+// Translate reads what a message says. Its hints are not read, but for which change is
+// asked for: which plan and offer count, and when a scheduled end comes, the reader
+// tells. At is the entity's update time; but an entity need not have changed yet while
+// it is being cancelled, and what a removed account's time says is not written: then At is when
+// the message was sent. Pure: it depends on the delivery and the settings alone.
 func (a *Adapter) Translate(v marketplace.Verified) ([]marketplace.Event, error) {
 	n, err := a.open(v.Delivery)
 	if err != nil {
@@ -48,11 +51,19 @@ func (a *Adapter) Translate(v marketplace.Verified) ([]marketplace.Event, error)
 	if (subject == "ACCOUNT") != (n.Account != nil) {
 		return nil, fault.New(fault.Unreadable, "Google sent %q about something else; the operator must look, and replay it after an update", n.EventType)
 	}
-	ev := marketplace.Event{Kind: kind, At: n.at, Version: n.at, MessageID: n.id(), Reason: word}
+	at := n.at
+	if (kind == marketplace.Ending || kind == marketplace.AccountDeleted) && v.SentAt.After(at) {
+		at = v.SentAt.UTC()
+	}
+	ev := marketplace.Event{Kind: kind, At: at, Version: at, MessageID: n.id(), Reason: word}
 	if n.Account != nil {
 		ev.Ref.Account = n.Account.ID
 		return []marketplace.Event{ev}, nil
 	}
-	ev.Ref.Purchase = n.Entitlement.ID
+	e := n.Entitlement
+	ev.Ref.Purchase = e.ID
+	if kind == marketplace.ChangeRequested && e.NewPendingPlan+e.NewPendingOffer != "" {
+		ev.Terms = &marketplace.Terms{Plan: cmp.Or(e.NewPendingPlan, e.Plan), Offer: e.NewPendingOffer, Private: private(e.NewPendingOffer)}
+	}
 	return []marketplace.Event{ev}, nil
 }

@@ -51,6 +51,10 @@ type notice struct {
 type entity struct {
 	ID         string `json:"id"`
 	UpdateTime string `json:"updateTime"`
+
+	Plan            string `json:"plan"`
+	NewPendingPlan  string `json:"newPendingPlan"`
+	NewPendingOffer string `json:"newPendingOffer"`
 }
 
 // Verify checks a push's OIDC token, which may fetch Google's keys; who may publish

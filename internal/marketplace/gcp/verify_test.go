@@ -264,3 +264,22 @@ func TestTranslateLongAfter(t *testing.T) {
 		t.Errorf("%+v %v", got, err)
 	}
 }
+
+// TestWhenItEnds: an entitlement that is being cancelled need not have changed yet, and so its
+// update time is no end; the one of a cancelled one is.
+func TestWhenItEnds(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	a := g.adapter(t)
+	sent, updated := instant("2026-11-23T11:59:00.5Z"), instant("2026-11-20T09:15:03.4Z")
+	for word, want := range map[string]time.Time{"CANCELLING": sent, "CANCELLED": updated, "ACTIVE": updated, "DELETED": updated} {
+		v, err := a.Verify(t.Context(), push(t, g.pushToken(t, nil), strings.Replace(active, "ENTITLEMENT_ACTIVE", "ENTITLEMENT_"+word, 1), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := a.Translate(v)
+		if err != nil || !got[0].At.Equal(want) || !got[0].Version.Equal(want) {
+			t.Errorf("%s: %+v %v, want %s", word, got, err, want)
+		}
+	}
+}
