@@ -1,5 +1,7 @@
 package simulator
 
+import "slices"
+
 // Kinds that only the Microsoft marketplace knows. Of the shared ones it has repeat, reorder, delay, drop (webhooks),
 // throttle, 5xx (metering), accept_then_close (metering, activation, acknowledgement), token_fault (Resolve) and
 // read_fault (every other call).
@@ -16,14 +18,19 @@ const (
 	KindTokenRevoked    Kind = "token_revoked"    // the access token shown is refused from now on; only when forced
 )
 
-// azureFates are the kinds that befall the first webhook of one subscription in four; kinds of one slot meet on the same.
+// azureFates are the kinds that befall the first webhook of one subscription in four, and ack_late its first change; kinds
+// of one slot meet on the same.
 var azureFates = map[Kind]int{
-	KindDrop: 0, KindDelay: 1, KindReorder: 2, KindRepeat: 3, KindOldBody: 1, KindForgedWebhook: 2, KindKeyRollover: 3,
+	KindDrop: 0, KindDelay: 1, KindReorder: 2, KindRepeat: 3, KindOldBody: 1, KindForgedWebhook: 2, KindKeyRollover: 3, KindAckLate: 2,
 }
 
 func (m *azureMarket) fated(kind Kind, op *azureOperation) bool {
 	slot, ok := azureFates[kind]
-	return ok && op.first && m.s.faults.fated(kind, slot, op.sub.n)
+	first := op.first
+	if kind == KindAckLate {
+		first = op == op.sub.operations[slices.IndexFunc(op.sub.operations, (*azureOperation).change)]
+	}
+	return ok && first && m.s.faults.fated(kind, slot, op.sub.n)
 }
 
 // met decides kind for what is done about op, and counts it.
