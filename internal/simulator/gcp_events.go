@@ -91,7 +91,7 @@ func (m *gcpMarket) route(e *gcpEntitlement, kind, subject string, body []byte) 
 		// Delivered again it is the same message; published again it is a new one with the same event in it.
 		if i == 0 || f.chance("published", subject, strconv.Itoa(i)) < 0.5 {
 			m.messages++
-			msg = &published{id: strconv.FormatUint(10_000_000_000+uint64(m.messages), 10), at: at, data: body}
+			msg = &published{id: strconv.Itoa(10_000_000_000 + m.messages), at: at, data: body}
 		}
 		m.s.schedule(at, "event of "+e.id, func() { m.send(subject, i, msg) })
 	}

@@ -59,7 +59,6 @@ type gcpMarket struct {
 	operations   map[string]*gcpOperation // by service and operation id
 	billed       []*gcpOperation
 	attempts     map[string]int
-	calls        int
 	messages     int // published
 }
 

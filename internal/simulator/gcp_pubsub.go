@@ -18,6 +18,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
+// refused is the stream of a message in the pause after its refusal. A client's earlier wish to keep it longer may come
+// after that and is too late.
+const refused = -1
+
 const (
 	ackDeadline  = 60  // seconds of wall time, of the subscription and where a stream names none
 	mostOnStream = 100 // messages in one response
@@ -30,17 +34,20 @@ type subscription struct {
 	m        *gcpMarket
 	messages []*pulled
 	streams  int
+	copies   int
 }
 
+// pulled is one copy of a message; a message delivered again has several.
 type pulled struct {
 	*published
+	copy     string
 	received int
-	stream   int         // to which it was last given; 0: to be given
+	stream   int         // to which it was last given; 0: to be given; or refused
 	timer    *time.Timer // makes it visible again, in wall time
 }
 
-// handles is the id under which its newest delivery is acknowledged.
-func (p *pulled) handle() string { return p.id + "." + strconv.Itoa(p.received) }
+// handle is the id under which its newest delivery is acknowledged.
+func (p *pulled) handle() string { return p.copy + "." + strconv.Itoa(p.received) }
 
 func (sub *subscription) server() *grpc.Server {
 	server := grpc.NewServer()
@@ -54,7 +61,8 @@ func (sub *subscription) pending() int { return len(sub.messages) }
 // put appends a message; the lock is held.
 func (sub *subscription) put(msg *published) {
 	sub.m.s.deliveries.Queued++
-	sub.messages = append(sub.messages, &pulled{published: msg})
+	sub.copies++
+	sub.messages = append(sub.messages, &pulled{published: msg, copy: strconv.Itoa(sub.copies)})
 	sub.m.s.touch()
 }
 
@@ -104,9 +112,9 @@ func (sub *subscription) release(stream int) {
 
 // held finds the message of an ack id. An id of an earlier delivery still works.
 func (sub *subscription) held(ackID string) (int, *pulled) {
-	id, _, _ := strings.Cut(ackID, ".")
+	of, _, _ := strings.Cut(ackID, ".")
 	for i, msg := range sub.messages {
-		if msg.id == id {
+		if msg.copy == of {
 			return i, msg
 		}
 	}
@@ -133,9 +141,9 @@ func (sub *subscription) acknowledge(ids []string) {
 func (sub *subscription) extend(id string, seconds int32) {
 	_, msg := sub.held(id)
 	switch {
-	case msg == nil || msg.stream == 0 || msg.handle() != id:
+	case msg == nil || msg.stream <= 0 || msg.handle() != id:
 	case seconds <= 0:
-		sub.hide(msg, msg.stream, min(retryFirst<<min(msg.received, 5), retryMost))
+		sub.hide(msg, refused, min(retryFirst<<min(msg.received, 5), retryMost))
 	default:
 		sub.hide(msg, msg.stream, time.Duration(seconds)*time.Second)
 	}

@@ -347,13 +347,13 @@ func (m *gcpMarket) valid(op *operationWire, p *GCPProduct) (*gcpOperation, int,
 
 func window(start, end string) (from, to time.Time, err error) {
 	if from, err = time.Parse(time.RFC3339Nano, start); err != nil {
-		return from, to, errors.New("startTime is not valid.")
+		return from, to, errors.New("startTime is not valid")
 	}
 	if to, err = time.Parse(time.RFC3339Nano, end); err != nil {
-		return from, to, errors.New("endTime is not valid.")
+		return from, to, errors.New("endTime is not valid")
 	}
 	if to.Before(from) {
-		return from, to, errors.New("endTime is before startTime.")
+		return from, to, errors.New("endTime is before startTime")
 	}
 	return from, to, nil
 }
@@ -373,12 +373,12 @@ func (m *gcpMarket) metered(e *gcpEntitlement, metric string, from, to time.Time
 func (v *metricValue) units() (int64, error) {
 	for _, other := range [][]byte{v.DoubleValue, v.BoolValue, v.StringValue, v.DistributionValue, v.MoneyValue} {
 		if len(other) > 0 {
-			return 0, errors.New("The value type must be int64.")
+			return 0, errors.New("The value type must be int64")
 		}
 	}
 	n, err := strconv.ParseInt(string(bytes.Trim(v.Int64Value, `"`)), 10, 64)
 	if err != nil || n < 0 {
-		return 0, errors.New("int64Value is not valid.")
+		return 0, errors.New("int64Value is not valid")
 	}
 	return n, nil
 }

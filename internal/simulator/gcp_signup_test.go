@@ -10,7 +10,7 @@ import (
 
 func goodGoogle(t *testing.T) *gcpWorld {
 	t.Helper()
-	return google(t, simulator.Options{Weather: simulator.WeatherGood, Seed: 3})
+	return googleWorld(t, simulator.Options{Weather: simulator.WeatherGood, Seed: 3})
 }
 
 func TestAGooglePurchaseFromTheButtonToTheKey(t *testing.T) {

@@ -75,7 +75,7 @@ func (t grpcBearer) GetRequestMetadata(context.Context, ...string) (map[string]s
 }
 func (t grpcBearer) RequireTransportSecurity() bool { return true }
 
-func google(t *testing.T, o simulator.Options) *gcpWorld {
+func googleWorld(t *testing.T, o simulator.Options) *gcpWorld {
 	t.Helper()
 	g := &gcpWorld{world: setup(t, o)}
 	hc := &http.Client{Transport: bearer{g.http.Transport}}
@@ -92,14 +92,19 @@ func google(t *testing.T, o simulator.Options) *gcpWorld {
 	return g
 }
 
+// tls trusts the simulator's authority.
+func (g *gcpWorld) tls() *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(g.sim.CAPEM())
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+}
+
 // pull receives with the vendor's library until the test is over.
 func (g *gcpWorld) pull(handle func(context.Context, *pubsub.Message)) {
 	g.t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(g.sim.CAPEM())
 	client, err := pubsub.NewClient(g.t.Context(), "example-backend", option.WithEndpoint(strings.TrimPrefix(g.sim.GCPURL(), "https://")),
 		option.WithoutAuthentication(), option.WithTelemetryDisabled(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}))),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(g.tls()))),
 		option.WithGRPCDialOption(grpc.WithPerRPCCredentials(grpcBearer("any"))), option.WithGRPCConnectionPool(1))
 	if err != nil {
 		g.t.Fatal(err)

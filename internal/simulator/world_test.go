@@ -25,9 +25,10 @@ import (
 	"github.com/tailmarket/tailmarket/internal/simulator"
 )
 
-// Google's client library brings a goroutine that lives as long as the process.
+// Google's client library brings goroutines that live as long as the process, or a while longer than its client.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+		goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler"))
 }
 
 var start = time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC)
