@@ -25,6 +25,9 @@ type Sabotage struct {
 // only says for which vendors a sabotage is a break at all, by its name; the
 // others are broken by it too.
 var only = map[string]func(Harness) bool{
+	"calls throttled unsure":           func(h Harness) bool { return !h.Traits.ThrottleUnsure },
+	"calls a taken slot accepted":      func(h Harness) bool { return !h.Traits.Silent },
+	"takes a success at its word":      func(h Harness) bool { return h.Traits.Nameless },
 	"calls an expired token invalid":   func(h Harness) bool { return !h.Traits.TokensAlike },
 	"hides what a slot holds":          func(h Harness) bool { return h.Rival != nil && h.Traits.TellsHeld },
 	"does not hear a suspension":       func(h Harness) bool { return h.Suspender != nil },
@@ -77,7 +80,7 @@ func Sabotages() []Sabotage {
 		{"calls a lost answer a refusal", classes(fault.Unsure, fault.Refused), "accepted, then the connection closed: unsure, and on the bill once"},
 		{"calls a lost answer throttled", classes(fault.Unsure, fault.Throttled), "accepted, then the connection closed: unsure, and on the bill once"},
 		{"calls the vendor's trouble a refusal", classes(fault.Unsure, fault.Refused), "the vendor's own trouble is unsure"},
-		{"calls throttled unsure", classes(fault.Throttled, fault.Unsure), "throttled means that nothing was recorded"},
+		{"calls throttled unsure", classes(fault.Throttled, fault.Unsure), "throttled means that nothing was recorded, where the vendor says so"},
 		{"calls a refusal unsure", classes(fault.Refused, fault.Unsure), "a batch over the vendor's limit is refused"},
 		{"calls an unfinished record accepted", receipts(func(r []marketplace.Receipt) []marketplace.Receipt {
 			for i := range r {
@@ -85,6 +88,24 @@ func Sabotages() []Sabotage {
 			}
 			return r
 		}), "a record that the call did not finish has its own receipt"},
+		{"takes a success at its word", receipts(func(r []marketplace.Receipt) []marketplace.Receipt {
+			for i := range r {
+				if r[i].Outcome == marketplace.OutcomeFailed {
+					r[i].Outcome = marketplace.OutcomeAccepted
+				}
+			}
+			return r
+		}), "an error that names no record leaves all of them unknown"},
+		{"blames the whole batch for one record", receipts(func(r []marketplace.Receipt) []marketplace.Receipt {
+			for i := range r {
+				for _, other := range r {
+					if other.Outcome != marketplace.OutcomeAccepted {
+						r[i].Outcome = other.Outcome
+					}
+				}
+			}
+			return r
+		}), "a success holds errors of single records, and is one for the others"},
 		{"calls a taken slot accepted", receipts(func(r []marketplace.Receipt) []marketplace.Receipt {
 			for i := range r {
 				if r[i].Outcome == marketplace.OutcomeDuplicate {

@@ -39,6 +39,14 @@ type Traits struct {
 	// EndsByAge: usage from before the end is refused for its age alone; only usage
 	// from after it is answered with Stopped.
 	EndsByAge bool
+	// Ageless: usage is taken however old it is.
+	Ageless bool
+	// Silent: what comes again is answered as if it came first, and not called a duplicate.
+	Silent bool
+	// ThrottleUnsure: a refusal for speed does not say that nothing was recorded.
+	ThrottleUnsure bool
+	// Nameless: a success may hold an error that names no record.
+	Nameless bool
 	// Paused is how a call answers for a purchase that is suspended.
 	Paused marketplace.ReceiptOutcome
 	// Decides are the decisions the vendor takes from us.
@@ -140,6 +148,7 @@ const (
 	Throttle        FaultKind = "throttle"          // Submit: refused for speed
 	ServerError     FaultKind = "server error"      // Submit: the vendor's trouble
 	Partial         FaultKind = "partial"           // Submit: About is not finished, the others are
+	NamelessError   FaultKind = "nameless error"    // Submit: a success with an error that names no record
 	DuplicateAnswer FaultKind = "duplicate answer"  // Submit: an identical resend is called a duplicate
 	TokenTrouble    FaultKind = "token trouble"     // Resolve: the vendor's trouble
 	ReadTrouble     FaultKind = "read trouble"      // Reader: the vendor's trouble

@@ -22,7 +22,7 @@ type Case struct {
 
 // Cases are all promises.
 func Cases() []Case {
-	return slices.Concat(ruleCases, submitCases, deliveryCases, tokenCases, readerCases, changeCases, pauseCases)
+	return slices.Concat(ruleCases, submitCases, singleCases, deliveryCases, tokenCases, readerCases, changeCases, pauseCases)
 }
 
 // Run runs every case on a fresh harness.
