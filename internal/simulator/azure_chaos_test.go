@@ -32,6 +32,10 @@ func TestEveryAzureBuyerFinishesWhateverTheSeed(t *testing.T) {
 				}
 			}
 			w.advance(4 * time.Hour)
+			// Before the questions below, of which one may still be under way when its answer is read.
+			if r := w.sim.Rest(); !r.AtRest || r.Totals.Believed != 0 {
+				t.Errorf("rest %+v %v", r, w.sim.Agenda())
+			}
 			for _, b := range w.sim.Buyers() {
 				if b.Finished == "" || b.JoinKeySeen == b.Habits.NeverReveal {
 					t.Errorf("buyer %+v", b)
@@ -41,9 +45,6 @@ func TestEveryAzureBuyerFinishesWhateverTheSeed(t *testing.T) {
 				if i%2 == 1 && w.plan(b) != "premium" { // silence is consent, even when nobody heard the question
 					t.Errorf("buyer %+v has plan %s", b, w.plan(b))
 				}
-			}
-			if r := w.sim.Rest(); !r.AtRest || r.Totals.Believed != 0 {
-				t.Errorf("rest %+v %v", r, w.sim.Agenda())
 			}
 			met := w.sim.Faults()
 			for _, k := range []simulator.Kind{simulator.KindDrop, simulator.KindDelay, simulator.KindReorder, simulator.KindRepeat, simulator.KindTokenFault, simulator.KindOldBody, simulator.KindForgedWebhook, simulator.KindKeyRollover} {
