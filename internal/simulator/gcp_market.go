@@ -94,6 +94,7 @@ type gcpEntitlement struct {
 	deleted     bool
 	created     time.Time
 	updated     time.Time
+	starts      time.Time // of the offer, known once it is approved
 	started     time.Time // zero: never active
 	ends        time.Time // of the term; the actual end once cancelled
 	changes     time.Time // when an approved change takes effect; zero: at once
@@ -262,7 +263,8 @@ func (m *gcpMarket) approve(e *gcpEntitlement) {
 	if f.weather == WeatherHostile {
 		lag = f.between(gcpActivates1, gcpActivates2, "activates", e.id)
 	}
-	m.s.schedule(m.s.now.Add(lag), "activation of "+e.id, func() {
+	e.starts = m.s.now.Add(lag)
+	m.s.schedule(e.starts, "activation of "+e.id, func() {
 		if e.state != entActivationRequested || e.account.deleted {
 			return
 		}
@@ -281,10 +283,7 @@ func (m *gcpMarket) approve(e *gcpEntitlement) {
 func (m *gcpMarket) term(e *gcpEntitlement) {
 	later := m.s.schedule
 	if e.duration != "" {
-		e.ends, later = m.s.now.AddDate(0, 1, 0), m.s.quietly
-		if e.duration == "P1Y" {
-			e.ends = m.s.now.AddDate(1, 0, 0)
-		}
+		e.ends, later = e.lasts(m.s.now), m.s.quietly
 	}
 	ends := e.ends
 	later(ends, "term of "+e.id, func() {
@@ -298,6 +297,14 @@ func (m *gcpMarket) term(e *gcpEntitlement) {
 			m.renew(e)
 		}
 	})
+}
+
+// lasts is the end of a term of the offer's duration.
+func (e *gcpEntitlement) lasts(from time.Time) time.Time {
+	if e.duration == "P1Y" {
+		return from.AddDate(1, 0, 0)
+	}
+	return from.AddDate(0, 1, 0)
 }
 
 func (m *gcpMarket) renew(e *gcpEntitlement) {

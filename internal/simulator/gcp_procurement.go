@@ -61,8 +61,14 @@ func (e *gcpEntitlement) wire() map[string]any {
 	set("offerDuration", e.duration)
 	set("messageToUser", e.message)
 	set("cancellationReason", e.reason)
-	if e.state != entActivationRequested || e.duration == "" || e.approved {
+	switch {
+	case e.state != entActivationRequested, e.duration == "":
 		set("offerEndTime", moment(e.ends))
+	case e.approved:
+		set("offerEndTime", moment(e.lasts(e.starts)))
+	}
+	if e.state == entActivationRequested {
+		set("newOfferStartTime", moment(e.starts))
 	}
 	if e.state == entPendingCancellation || e.state == entCancelled {
 		set("subscriptionEndTime", moment(e.ends))

@@ -153,6 +153,9 @@ func TestAnOrderIsRefusedAndANoteIsClearedWithTheState(t *testing.T) {
 	if err != nil || e.MessageToUser != "Setting up" {
 		t.Fatalf("%+v %v", e, err)
 	}
+	if e.NewOfferStartTime != "" || e.OfferEndTime != "" {
+		t.Errorf("before the approval: %+v", e)
+	}
 	if _, err := g.entitlements().Reject(entitlementName(b), &rejectEntitlement{Reason: "not for you"}).Do(); err != nil {
 		t.Fatal(err)
 	}

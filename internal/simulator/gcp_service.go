@@ -373,7 +373,7 @@ func (m *gcpMarket) metered(e *gcpEntitlement, metric string, from, to time.Time
 func (v *metricValue) units() (int64, error) {
 	for _, other := range [][]byte{v.DoubleValue, v.BoolValue, v.StringValue, v.DistributionValue, v.MoneyValue} {
 		if len(other) > 0 {
-			return 0, errors.New("The value type must be int64")
+			return 0, errors.New("the value type must be int64")
 		}
 	}
 	n, err := strconv.ParseInt(string(bytes.Trim(v.Int64Value, `"`)), 10, 64)
@@ -398,11 +398,11 @@ func (m *gcpMarket) bill() []BillLine {
 	lines := map[key]*BillLine{}
 	for _, op := range m.billed {
 		for metric, n := range op.values {
-			k := key{op.entitlement.id, metric}
+			k := key{op.entitlement.id, op.entitlement.product.Service + "/" + metric}
 			if lines[k] == nil {
 				lines[k] = &BillLine{
 					Marketplace: GCP, Purchase: k.entitlement, Account: op.entitlement.account.id,
-					Product: op.entitlement.product.Service, Dimension: metric,
+					Product: op.entitlement.product.Service, Dimension: k.metric,
 				}
 			}
 			lines[k].Quantity += n

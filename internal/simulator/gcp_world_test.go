@@ -390,7 +390,7 @@ func (g *gcpWorld) report(ops ...*servicecontrol.Operation) (*servicecontrol.Rep
 // billed is what the bill says of a purchase's metric.
 func (g *gcpWorld) billed(purchase, metric string) int64 {
 	for _, l := range g.sim.Bill().Lines {
-		if l.Marketplace == simulator.GCP && l.Purchase == purchase && l.Dimension == metric {
+		if l.Marketplace == simulator.GCP && l.Purchase == purchase && l.Dimension == gcpService+"/"+metric {
 			return l.Quantity
 		}
 	}
