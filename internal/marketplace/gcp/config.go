@@ -84,8 +84,8 @@ var (
 )
 
 // Open checks c completely and returns a ready adapter. It makes no calls; a
-// credentials file is read. now is business time, wall the age of fetched keys.
-func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now, wall func() time.Time) (*Adapter, error) {
+// credentials file is read. now is business time.
+func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now func() time.Time) (*Adapter, error) {
 	c.Listings, c.Audiences = slices.Clone(c.Listings), slices.Clone(c.Audiences)
 	c.Endpoint = strings.TrimRight(c.Endpoint, "/")
 	if err := c.check(); err != nil {
@@ -100,8 +100,8 @@ func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now
 	}
 	a := &Adapter{
 		c: c, log: log.With("marketplace", string(marketplace.GCP)), now: now,
-		signUpKeys: &keys{url: c.at(keysHost) + signUpKeysPath, read: certificates, client: &plain, wall: wall},
-		pushKeys:   &keys{url: c.at(keysHost) + pushKeysPath, read: webKeys, client: &plain, wall: wall},
+		signUpKeys: &keys{url: c.at(keysHost) + signUpKeysPath, read: certificates, client: &plain, now: now},
+		pushKeys:   &keys{url: c.at(keysHost) + pushKeysPath, read: webKeys, client: &plain, now: now},
 	}
 	if !c.Anonymous {
 		var err error

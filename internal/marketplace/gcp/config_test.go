@@ -22,7 +22,7 @@ func TestOpenListsEveryProblem(t *testing.T) {
 	t.Parallel()
 	now := func() time.Time { return noon }
 	try := func(c gcp.Config) string {
-		_, err := c.Open(t.Context(), &http.Client{}, slog.New(slog.DiscardHandler), now, now)
+		_, err := c.Open(t.Context(), &http.Client{}, slog.New(slog.DiscardHandler), now)
 		if err == nil {
 			return ""
 		}
@@ -92,7 +92,7 @@ func TestCredentials(t *testing.T) {
 		}
 		transport := &http.Transport{}
 		t.Cleanup(transport.CloseIdleConnections)
-		return c.Open(t.Context(), &http.Client{Transport: transport}, slog.New(slog.DiscardHandler), g.clock, g.wallClock)
+		return c.Open(t.Context(), &http.Client{Transport: transport}, slog.New(slog.DiscardHandler), g.clock)
 	}
 	a, err := open("service_account")
 	if err != nil {

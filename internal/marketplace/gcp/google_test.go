@@ -65,7 +65,6 @@ type google struct {
 	maxAge   string
 	keysDown bool
 	fetches  int
-	wall     time.Time
 	now      time.Time
 }
 
@@ -74,7 +73,7 @@ type asked struct{ Method, Path, Query, Body string }
 
 func open(t testing.TB) *google {
 	t.Helper()
-	g := &google{keys: map[string]*rsa.PrivateKey{"key-1": keyPair(t, 1)}, maxAge: "public, max-age=19800", wall: noon, now: noon}
+	g := &google{keys: map[string]*rsa.PrivateKey{"key-1": keyPair(t, 1)}, maxAge: "public, max-age=19800", now: noon}
 	g.Server = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(g.Close)
 	return g
@@ -155,12 +154,6 @@ func (g *google) clock() time.Time {
 	return g.now
 }
 
-func (g *google) wallClock() time.Time {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.wall
-}
-
 func answer(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	w.WriteHeader(status)
@@ -204,7 +197,7 @@ func (g *google) reopen(t testing.TB, c gcp.Config) *gcp.Adapter {
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	a, err := c.Open(t.Context(), &http.Client{Transport: transport, Timeout: 20 * time.Second}, slog.New(slog.DiscardHandler), g.clock, g.wallClock)
+	a, err := c.Open(t.Context(), &http.Client{Transport: transport, Timeout: 20 * time.Second}, slog.New(slog.DiscardHandler), g.clock)
 	if err != nil {
 		t.Fatal(err)
 	}

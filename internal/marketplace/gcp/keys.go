@@ -27,12 +27,13 @@ const (
 	keysBytes   = 1 << 20
 )
 
-// keys are the public keys at one address, kept as long as the address says.
+// keys are the public keys at one address, kept as long as the address says, in
+// business time: that of the tokens they are for.
 type keys struct {
 	url    string
 	read   func([]byte) (map[string]*rsa.PublicKey, error)
 	client *http.Client
-	wall   func() time.Time
+	now    func() time.Time
 
 	mu      sync.Mutex // held while fetching: one fetch for all who wait
 	known   map[string]*rsa.PublicKey
@@ -47,7 +48,7 @@ var errNoKey = errors.New("no key has this id")
 func (k *keys) find(ctx context.Context, id string) (*rsa.PublicKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := k.wall()
+	now := k.now()
 	key, ok := k.known[id]
 	fresh := now.Before(k.until)
 	if ok && fresh {

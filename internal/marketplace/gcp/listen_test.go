@@ -129,7 +129,7 @@ func TestListenStops(t *testing.T) {
 func TestListenFailures(t *testing.T) {
 	t.Parallel()
 	q, _ := openQueue(t)
-	g := &google{wall: noon, now: noon}
+	g := &google{now: noon}
 	never := func(context.Context, marketplace.Delivery) error {
 		t.Error("a message came")
 		return nil

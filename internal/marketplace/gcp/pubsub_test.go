@@ -46,7 +46,7 @@ func openQueue(t testing.TB) (*queue, *gcp.Adapter) {
 	t.Cleanup(func() { s.Stop(); serving.Wait() })
 	c := settings()
 	c.Endpoint = "http://" + q.address
-	return q, (&google{wall: noon, now: noon}).reopen(t, c)
+	return q, (&google{now: noon}).reopen(t, c)
 }
 
 // published is when every message was.

@@ -137,8 +137,9 @@ func TestResolveTrouble(t *testing.T) {
 			t.Errorf("%s: %v of class %q, want %q", http.StatusText(status), err, fault.ClassOf(err), want)
 		}
 	}
-	g.set(func() { g.keysDown, g.wall = true, g.wall.Add(24*time.Hour) })
-	if _, err := a.Resolve(t.Context(), g.signUpToken(t, nil)); !fault.Is(err, fault.Unavailable) || asFault(err).Public == "" {
+	g.set(func() { g.keysDown, g.now = true, g.now.Add(24*time.Hour) })
+	late := g.signUpToken(t, map[string]any{"exp": noon.Add(25 * time.Hour).Unix()})
+	if _, err := a.Resolve(t.Context(), late); !fault.Is(err, fault.Unavailable) || asFault(err).Public == "" {
 		t.Errorf("keys away: %v of class %q", err, fault.ClassOf(err))
 	}
 }

@@ -150,7 +150,7 @@ func TestKeysAreKept(t *testing.T) {
 	g := open(t)
 	a := g.adapter(t)
 	try := func(key int, id string) error {
-		_, err := a.Verify(t.Context(), push(t, signed(t, keyPair(t, key), jose.RS256, id, pushClaims()), active, nil))
+		_, err := a.Verify(t.Context(), push(t, signed(t, keyPair(t, key), jose.RS256, id, with(pushClaims(), map[string]any{"exp": noon.Add(48 * time.Hour).Unix()})), active, nil))
 		return err
 	}
 	fetched := func(why string, want int) {
@@ -172,28 +172,28 @@ func TestKeysAreKept(t *testing.T) {
 		}
 	}
 	fetched("an unknown id, at once after a fetch", 1)
-	g.set(func() { g.wall = g.wall.Add(6 * time.Second) })
+	g.set(func() { g.now = g.now.Add(6 * time.Second) })
 	for range 20 {
 		if err := try(2, "key-2"); !fault.Is(err, fault.Forged) {
 			t.Fatal(err)
 		}
 	}
 	fetched("an unknown id, later", 2)
-	g.set(func() { g.wall, g.keys["key-2"] = g.wall.Add(6*time.Second), keyPair(t, 2) })
+	g.set(func() { g.now, g.keys["key-2"] = g.now.Add(6*time.Second), keyPair(t, 2) })
 	if err := try(2, "key-2"); err != nil {
 		t.Errorf("a new key: %v", err)
 	}
 	fetched("a new key", 3)
-	g.set(func() { g.wall = g.wall.Add(5 * time.Hour); delete(g.keys, "key-1") })
+	g.set(func() { g.now = g.now.Add(5 * time.Hour); delete(g.keys, "key-1") })
 	if err := try(1, "key-1"); err != nil {
 		t.Errorf("still kept: %v", err)
 	}
-	g.set(func() { g.wall, g.maxAge = g.wall.Add(time.Hour), "" })
+	g.set(func() { g.now, g.maxAge = g.now.Add(time.Hour), "" })
 	if err := try(1, "key-1"); !fault.Is(err, fault.Forged) {
 		t.Errorf("a withdrawn key, after max-age: %v", err)
 	}
 	fetched("after max-age", 4)
-	g.set(func() { g.wall = g.wall.Add(4 * time.Minute) })
+	g.set(func() { g.now = g.now.Add(4 * time.Minute) })
 	if err := try(2, "key-2"); err != nil {
 		t.Error(err)
 	}
