@@ -220,6 +220,9 @@ func TestCredentialsAreCheckedWhenWanted(t *testing.T) {
 		_, err = s.Providers.Accounts.List(gcpProvider).Do()
 		return err
 	}
+	if err := list(g.http); gcpCode(err) != http.StatusUnauthorized {
+		t.Errorf("no token at all: %v", err)
+	}
 	if err := list(&http.Client{Transport: bearer{g.http.Transport}}); gcpCode(err) != http.StatusUnauthorized {
 		t.Errorf("a token from nowhere: %v", err)
 	}

@@ -216,6 +216,9 @@ func (m *gcpMarket) decided(c *gcpCall, do func() error) (any, error) {
 // that is wanted. Their expiry is wall time, which the simulator does not have.
 func (m *gcpMarket) authorized(header string) *gcpError {
 	token, ok := strings.CutPrefix(header, "Bearer ")
+	if header == "" && m.o.Anonymous {
+		return nil
+	}
 	if !ok || token == "" {
 		return gcpRefuse(http.StatusUnauthorized, "UNAUTHENTICATED", "Request is missing required authentication credential.")
 	}

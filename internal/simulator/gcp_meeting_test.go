@@ -55,7 +55,7 @@ func meetGoogle(t *testing.T, o simulator.Options) *gcpMeeting {
 		Provider: opt.Provider, Audiences: []string{opt.Audience}, PullSubscription: opt.Subscription, PushSubscription: opt.Subscription,
 		PushAudience: m.app.URL + "/gcp/events", PushAccount: opt.PushAccount, CredentialsFile: file, Endpoint: m.sim.GCPURL(), Roots: pool,
 		ResendFor: 50 * time.Minute, Listings: []gcp.Listing{{Product: "tailnet", Service: gcpService, Metrics: metrics}},
-	}.Open(t.Context(), m.http, slog.New(slog.DiscardHandler), m.sim.Now, time.Now)
+	}.Open(t.Context(), m.http, slog.New(slog.DiscardHandler), m.sim.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,8 @@ type GCPOptions struct {
 	Dedup        Dedup   // default on
 	// VerifyCredentials accepts only access tokens made from Simulator.GCPCredentials; otherwise any bearer token will do.
 	VerifyCredentials bool
+	// Anonymous lets calls come without a token, which Google never does.
+	Anonymous bool
 }
 
 func (o *GCPOptions) complete(channel Channel) error {
