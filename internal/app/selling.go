@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -68,6 +70,9 @@ func (b *Base) awsConfig(c *catalog.Catalog) aws.Config {
 	}
 	return out
 }
+
+// Markets are the marketplaces that are set up, in one order.
+func (s *Selling) Markets() []marketplace.ID { return slices.Sorted(maps.Keys(s.Adapters)) }
 
 // DeliveryForged counts what failed its check; nothing else of it is kept.
 func (s *Selling) DeliveryForged(m marketplace.ID, c marketplace.Channel) {

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -127,9 +126,9 @@ func (s *server) web(base string) (*httpapi.Server, error) {
 	l := s.Config.Limits
 	return httpapi.New(httpapi.Options{
 		Log: s.Log, Now: s.Clock.Now, Base: base, Catalog: s.selling.Catalog, Key: s.key,
-		Site:         console.Site{Seller: s.Config.Seller.Name, Support: s.Config.Seller.Support},
-		Limits:       httpapi.Limits{Body: int64(l.BodyBytes), UsageBody: int64(l.UsageBodyBytes), Request: l.RequestTimeout, Header: l.HeaderTimeout},
-		EventHeaders: []string{s.Config.AWS.EventKeyHeader}, SendsMail: sender != nil,
+		Site:    console.Site{Seller: s.Config.Seller.Name, Support: s.Config.Seller.Support},
+		Limits:  httpapi.Limits{Body: int64(l.BodyBytes), UsageBody: int64(l.UsageBodyBytes), Request: l.RequestTimeout, Header: l.HeaderTimeout},
+		Markets: s.selling.Markets(), EventHeaders: []string{s.Config.AWS.EventKeyHeader, "Authorization"}, SendsMail: sender != nil,
 		Sessions: s.sessions, Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
 		Tailnets: s.nets, Metering: s.bill, Mail: s.mail, Work: s,
 		Ready: s.Store.Ready, Answered: s.metrics.WebhookAnswered,
@@ -196,7 +195,7 @@ func (s *server) welcome(ctx context.Context, out io.Writer, base, private strin
 	if len(s.selling.Adapters) == 0 {
 		text += "  marketplaces      none is set up; “api config” lists the settings\n"
 	}
-	for _, m := range slices.Sorted(maps.Keys(s.selling.Adapters)) {
+	for _, m := range s.selling.Markets() {
 		text += fmt.Sprintf("  selling on        %s\n", m)
 	}
 	_, err = io.WriteString(out, text+fmt.Sprintf("  sign in once at   %s%s\n", base, path))

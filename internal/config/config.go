@@ -25,6 +25,8 @@ type Config struct {
 	Seller   Seller
 	SMTP     SMTP
 	AWS      AWS
+	GCP      GCP
+	Azure    Azure
 	Embedded Embedded
 	Metering Metering
 	Limits   Limits
@@ -64,6 +66,39 @@ type AWS struct {
 
 // Enabled reports whether anything was set to sell on AWS.
 func (a AWS) Enabled() bool { return a != defaults.AWS }
+
+// GCP is what it takes to sell on Google Cloud Marketplace. Service names are in
+// the catalog.
+type GCP struct {
+	Provider         string        `accepts:"the partner id that Google assigned, usually the listing project's id"`
+	Audience         string        `accepts:"the domain registered for sign-up, a bare host"`
+	PullSubscription string        `accepts:"projects/PROJECT/subscriptions/NAME whose messages are pulled; empty pulls nothing"`
+	PushSubscription string        `accepts:"projects/PROJECT/subscriptions/NAME that pushes to /gcp/events, with its audience and account; empty takes no pushes"`
+	PushAudience     string        `accepts:"the audience of the push's token; Pub/Sub's default is the push endpoint's address"`
+	PushAccount      string        `accepts:"the e-mail address of the service account that signs pushes"`
+	CredentialsFile  string        `accepts:"path of a service account's key or a federation's settings; empty means Google's usual places"`
+	Endpoint         string        `accepts:"a base URL for all Google calls (https, or http on loopback), made without credentials; empty means Google itself"`
+	ResendFor        time.Duration `default:"50m" accepts:"how long an identical report counts as de-duplicated, such as 50m; 0s means never, and doubtful units stay unsure"`
+}
+
+// Enabled reports whether anything was set to sell on Google Cloud.
+func (g GCP) Enabled() bool { return g != defaults.GCP }
+
+// Azure is what it takes to sell on the Microsoft marketplace. Offers are in the
+// catalog.
+type Azure struct {
+	TenantID           string `accepts:"the GUID of the publisher's directory"`
+	ClientID           string `accepts:"the GUID of the app in the offers' technical configuration"`
+	ClientSecret       Secret `accepts:"that app's secret; or set a certificate file or a federated token file"`
+	CertificateFile    string `accepts:"path of a PEM file with that app's certificate and private key"`
+	FederatedTokenFile string `accepts:"path of a workload identity's token"`
+	Authority          string `accepts:"https base URL of who issues tokens; empty means Microsoft Entra itself"`
+	Endpoint           string `accepts:"https base URL of the fulfilment and metering APIs; empty means Microsoft itself"`
+	PublisherID        string `accepts:"the publisher's id; empty does not compare webhooks with it"`
+}
+
+// Enabled reports whether anything was set to sell on the Microsoft marketplace.
+func (a Azure) Enabled() bool { return a != defaults.Azure }
 
 // Embedded is the tailnet control plane inside this process.
 type Embedded struct {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 var (
@@ -37,6 +39,8 @@ func (c Config) problems() Problems {
 	v.seller()
 	v.mail()
 	v.aws()
+	v.gcp()
+	v.azure()
 	v.rhythm()
 	v.limits()
 	return v.problems
@@ -147,14 +151,8 @@ func (v *checker) aws() {
 	v.want(awsAccount.MatchString(a.SellerAccount), "AWS_SELLER_ACCOUNT", a.SellerAccount)
 	v.want(awsRegion.MatchString(a.Region), "AWS_REGION", a.Region)
 	v.want(headerName.MatchString(a.EventKeyHeader), "AWS_EVENT_KEY_HEADER", a.EventKeyHeader)
-	if a.Endpoint != "" {
-		u := webURL(a.Endpoint)
-		v.want(u != nil && (u.Scheme == "https" || isLoopback(u.Hostname())), "AWS_ENDPOINT", showURL(a.Endpoint))
-	}
-	if a.QueueURL != "" {
-		u := webURL(a.QueueURL)
-		v.want(u != nil && (u.Scheme == "https" || isLoopback(u.Hostname())), "AWS_QUEUE_URL", showURL(a.QueueURL))
-	}
+	v.endpoint("AWS_ENDPOINT", a.Endpoint)
+	v.endpoint("AWS_QUEUE_URL", a.QueueURL)
 	if a.QueueURL == "" && !a.EventKey.IsSet() {
 		v.say("AWS_EVENT_KEY", "is needed unless TAILMARKET_AWS_QUEUE_URL is set: one of them lets the marketplace's events in; write "+
 			v.accepts[prefix+"AWS_EVENT_KEY"])
@@ -164,6 +162,55 @@ func (v *checker) aws() {
 	}
 	v.want(a.AccessKeyID != "" || !a.SecretAccessKey.IsSet(), "AWS_ACCESS_KEY_ID", "")
 	v.want(a.AccessKeyID == "" || a.SecretAccessKey.IsSet(), "AWS_SECRET_ACCESS_KEY", "")
+}
+
+// gcp checks what has a form of its own; the adapter checks how settings fit together.
+func (v *checker) gcp() {
+	g := v.c.GCP
+	if !g.Enabled() {
+		return
+	}
+	v.want(g.Provider != "", "GCP_PROVIDER", "")
+	v.want(g.Audience != "" && !strings.ContainsAny(g.Audience, "/ "), "GCP_AUDIENCE", g.Audience)
+	if g.PullSubscription == "" && g.PushSubscription == "" {
+		v.say("GCP_PULL_SUBSCRIPTION", "is needed unless TAILMARKET_GCP_PUSH_SUBSCRIPTION is set: one of them lets the marketplace's events in; write "+
+			v.accepts[prefix+"GCP_PULL_SUBSCRIPTION"])
+	}
+	v.want(g.PushSubscription == "" || g.PushAudience != "", "GCP_PUSH_AUDIENCE", "")
+	v.want(g.PushSubscription == "" || g.PushAccount != "", "GCP_PUSH_ACCOUNT", "")
+	v.want(g.CredentialsFile == "" || isFile(g.CredentialsFile), "GCP_CREDENTIALS_FILE", g.CredentialsFile)
+	v.endpoint("GCP_ENDPOINT", g.Endpoint)
+	v.span("GCP_RESEND_FOR", g.ResendFor, 0, 24*time.Hour)
+}
+
+func (v *checker) azure() {
+	a := v.c.Azure
+	if !a.Enabled() {
+		return
+	}
+	v.want(uuid.Validate(a.TenantID) == nil, "AZURE_TENANT_ID", a.TenantID)
+	v.want(uuid.Validate(a.ClientID) == nil, "AZURE_CLIENT_ID", a.ClientID)
+	proofs := 0
+	for _, set := range []bool{a.ClientSecret.IsSet(), a.CertificateFile != "", a.FederatedTokenFile != ""} {
+		if set {
+			proofs++
+		}
+	}
+	if proofs != 1 {
+		v.say("AZURE_CLIENT_SECRET", fmt.Sprintf("is one of three ways to prove who we are, and %d are set; write %s", proofs, v.accepts[prefix+"AZURE_CLIENT_SECRET"]))
+	}
+	v.want(a.CertificateFile == "" || isFile(a.CertificateFile), "AZURE_CERTIFICATE_FILE", a.CertificateFile)
+	v.want(a.FederatedTokenFile == "" || isFile(a.FederatedTokenFile), "AZURE_FEDERATED_TOKEN_FILE", a.FederatedTokenFile)
+	v.endpoint("AZURE_AUTHORITY", a.Authority)
+	v.endpoint("AZURE_ENDPOINT", a.Endpoint)
+}
+
+// endpoint wants https, or loopback.
+func (v *checker) endpoint(name, value string) {
+	if value != "" {
+		u := webURL(value)
+		v.want(u != nil && (u.Scheme == "https" || isLoopback(u.Hostname())), name, showURL(value))
+	}
 }
 
 func (v *checker) rhythm() {

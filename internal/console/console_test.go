@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	at   = time.Date(2026, 11, 3, 7, 30, 0, 0, time.UTC)
-	site = console.Site{Seller: "Acme Networks", Support: "help@acme.example"}
+	at     = time.Date(2026, 11, 3, 7, 30, 0, 0, time.UTC)
+	site   = console.Site{Seller: "Acme Networks", Support: "help@acme.example"}
+	market = console.Market{Name: "AWS Marketplace", Account: "AWS account", Menu: "AWS Marketplace › Manage subscriptions", Button: "Set up your account", Token: "registration token", Lives: "a few hours"}
 )
 
 const hostile = `"><script>alert(1)</script>`
@@ -25,8 +26,8 @@ const hostile = `"><script>alert(1)</script>`
 // pages are all pages: with nothing to show, with one thing, with many.
 func pages() map[string]templ.Component {
 	out := map[string]templ.Component{
-		"help":             console.HelpPage(site, ""),
-		"help, no support": console.HelpPage(console.Site{}, "no token came"),
+		"help":             console.HelpPage(site, market, ""),
+		"help, no support": console.HelpPage(console.Site{}, market, "no token came"),
 		"confirm":          console.ConfirmPage(console.Confirm{Site: site, Token: "t"}),
 		"enter":            console.EnterPage(site, "t"),
 		"notice":           console.NoticePage(console.Notice{Site: site, Title: "Expired", Text: "It expired.", Todo: []string{"one", "two"}, LinkText: "Back", LinkHref: "/x", RequestID: "req_1"}),
@@ -192,7 +193,7 @@ func TestAWaitingPageReloadsWithoutJavaScriptAndOtherwisePolls(t *testing.T) {
 
 func TestAssetsAreServedForEver(t *testing.T) {
 	t.Parallel()
-	_, raw := render(t, console.HelpPage(site, ""))
+	_, raw := render(t, console.HelpPage(site, market, ""))
 	root, _ := html.Parse(strings.NewReader(raw))
 	seen := 0
 	for n := range root.Descendants() {

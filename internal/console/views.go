@@ -31,12 +31,23 @@ func (s Site) supportHref() string {
 	return ""
 }
 
+// Market is what a marketplace calls things in its own console.
+type Market struct {
+	Name    string
+	Account string // what the buyer is signed in with there
+	Menu    string // where purchases are
+	Button  string // what leads from there to us
+	Token   string // what proves the purchase
+	Lives   string // for how long it does
+}
+
 // Claim is a buyer's visit.
 type Claim struct {
 	Site
 	Token       string
 	Product     string
 	Marketplace string // its name for people
+	Button      string // of the marketplace, which leads here
 	State       string // of the subscription
 	Holder      string // masked address of who set it up; "" when nobody did
 	Purchase    string // path of the purchase when this visit is confirmed already

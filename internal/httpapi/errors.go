@@ -148,5 +148,5 @@ func (s *Server) fail(err error, c echo.Context) {
 
 // wantsPage reports that a person's browser is asking.
 func wantsPage(r *http.Request) bool {
-	return strings.Contains(r.Header.Get(echo.HeaderAccept), "text/html") && !strings.HasPrefix(r.URL.Path, "/v1/") && r.URL.Path != "/aws/events"
+	return strings.Contains(r.Header.Get(echo.HeaderAccept), "text/html") && !strings.HasPrefix(r.URL.Path, "/v1/") && !strings.HasSuffix(r.URL.Path, "/events")
 }

@@ -58,9 +58,9 @@ type notice struct {
 }
 
 var startAgain = []string{
-	"Sign in to the AWS account that bought the product.",
-	"Open AWS Marketplace › Manage subscriptions and choose the product.",
-	"Press “Set up your account”. There is no need to subscribe again.",
+	"Sign in to the {account} that bought the product.",
+	"Open {menu} and choose the product.",
+	"Press “{button}”. There is no need to subscribe again.",
 }
 
 const brokenLink = "Open the link exactly as it is in the mail: some mail programs break long links."
@@ -69,16 +69,16 @@ var operatorLink = []string{"Print a new one: run “api operator-link” where 
 
 var notices = map[place]map[fault.Class]notice{
 	atRegister: {
-		fault.Gone:        {title: "This visit took too long", todo: startAgain, text: "AWS Marketplace's registration token lives for a few hours, and this one has expired. Your purchase is safe."},
-		fault.NotFound:    {title: "We cannot place this purchase", todo: []string{"Check that you bought the product you meant to.", "Press “Set up your account” in AWS Marketplace again.", "If this page comes back, write to us with the number below."}},
+		fault.Gone:        {title: "This visit took too long", todo: startAgain, text: "{market}'s {token} lives for {lives}, and this one has expired. Your purchase is safe."},
+		fault.NotFound:    {title: "We cannot place this purchase", todo: []string{"Check that you bought the product you meant to.", "Press “{button}” in {market} again.", "If this page comes back, write to us with the number below."}},
 		fault.Denied:      {title: "We cannot place this purchase", todo: []string{"Check that you bought the product you meant to.", "If this page comes back, write to us with the number below."}},
-		fault.Unavailable: {title: "AWS Marketplace does not answer yet", todo: []string{"Wait a minute.", "Press “Set up your account” again, or reload this page."}},
-		fault.Throttled:   {title: "AWS Marketplace is busy", todo: []string{"Wait a minute.", "Press “Set up your account” again, or reload this page."}},
+		fault.Unavailable: {title: "{market} does not answer yet", todo: []string{"Wait a minute.", "Press “{button}” again, or reload this page."}},
+		fault.Throttled:   {title: "{market} is busy", todo: []string{"Wait a minute.", "Press “{button}” again, or reload this page."}},
 	},
 	atClaim: {
 		fault.NotFound:  {title: "We do not know this link", todo: append([]string{brokenLink + " If that does not help:"}, startAgain...), text: "It is not complete, or it is too old. Nothing is lost."},
 		fault.Gone:      {title: "This link has expired", todo: startAgain, text: "Links work for 24 hours. Nothing is lost: get a new one where you got the first."},
-		fault.Conflict:  {title: "This visit is confirmed already", todo: []string{"Open the link in the mail you got first.", "Or press “Set up your account” in AWS Marketplace again, and confirm the same address."}},
+		fault.Conflict:  {title: "This visit is confirmed already", todo: []string{"Open the link in the mail you got first.", "Or press “{button}” in {market} again, and confirm the same address."}},
 		fault.Throttled: {title: "Too many mails for now"},
 	},
 	atVerify: {
@@ -93,19 +93,19 @@ var notices = map[place]map[fault.Class]notice{
 		}},
 	},
 	atPurchase: {
-		fault.Denied: {title: "This page is of another purchase", todo: append([]string{"Have you set up both? Then open the link in the mail we sent for this one. Otherwise:"}, startAgain...), text: "In this browser you are signed in for a different purchase, perhaps of a different AWS account."},
+		fault.Denied: {title: "This page is of another purchase", todo: append([]string{"Have you set up both? Then open the link in the mail we sent for this one. Otherwise:"}, startAgain...), text: "In this browser you are signed in for a different purchase, perhaps of a different {account}."},
 		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again. If neither works:"}, startAgain...), text: "The page of a purchase opens only in a browser in which its e-mail address was confirmed, for 30 days."},
 		fault.Gone:   {title: "The join key was shown already", todo: []string{"Look where you copied it to.", "If it is lost, make a new one on the purchase page."}},
 	},
 	atEnter: {fault.Gone: {title: "This sign-in link is used up", todo: operatorLink, text: "Each link works once, and for a day."}},
 	atOperator: {fault.Forged: {
 		title: "Operators only", todo: append([]string{"Open the one-time link that the server printed when it started, unless it was used."}, operatorLink...),
-		text: "These pages are for the operator of this server, and nobody is signed in. If you have bought something, press “Set up your account” in AWS Marketplace instead.",
+		text: "These pages are for the operator of this server, and nobody is signed in. If you have bought something, press “{button}” in {market} instead.",
 	}},
 }
 
 var commonNotices = map[fault.Class]notice{
-	fault.NotFound:    {title: "There is no such page", text: "The address is not one of ours.", todo: []string{"If it is from a mail, open it exactly as it is there.", "To reach your purchase otherwise, press “Set up your account” in AWS Marketplace again."}},
+	fault.NotFound:    {title: "There is no such page", text: "The address is not one of ours.", todo: []string{"If it is from a mail, open it exactly as it is there.", "To reach your purchase otherwise, press “{button}” in {market} again."}},
 	fault.Throttled:   {title: "A little too fast", text: "Please wait a moment, then try again."},
 	fault.Unavailable: {title: "We cannot answer right now", text: "This is our trouble or the marketplace's, not yours. Nothing is lost; please try again in a minute."},
 	fault.Unsure:      {title: "We cannot answer right now", text: "This is our trouble or the marketplace's, not yours. Nothing is lost; please try again in a minute."},
@@ -123,9 +123,13 @@ func (s *Server) failPage(c echo.Context, err error, p problem, rid string) erro
 	}
 	v := console.Notice{Site: s.Site, Status: p.status, Title: p.title, Text: p.detail, RequestID: rid}
 	if found {
-		v.Title, v.Todo = n.title, n.todo
+		m := s.market(s.marketOf(c))
+		v.Title, v.Todo = worded(m, n.title), make([]string, len(n.todo))
+		for i, step := range n.todo {
+			v.Todo[i] = worded(m, step)
+		}
 		if n.text != "" {
-			v.Text = n.text
+			v.Text = worded(m, n.text)
 		}
 	}
 	if v.Text == "" {

@@ -10,11 +10,8 @@ import (
 	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
-	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
-
-var marketplaceNames = map[marketplace.ID]string{marketplace.AWS: "AWS Marketplace", marketplace.GCP: "Google Cloud Marketplace", marketplace.Azure: "Azure Marketplace"}
 
 func (s *Server) productTitle(product string) string {
 	if p, ok := s.Catalog.Product(product); ok && p.Title != "" {
@@ -33,7 +30,7 @@ func (s *Server) showClaim(c echo.Context, status int, typed, emailError, invite
 		return placed(atClaim, err)
 	}
 	view := console.Claim{
-		Site: s.Site, Token: token, Product: s.productTitle(v.Subscription.Product), Marketplace: marketplaceNames[v.Subscription.Marketplace],
+		Site: s.Site, Token: token, Product: s.productTitle(v.Subscription.Product), Marketplace: markets[v.Subscription.Marketplace].Name, Button: markets[v.Subscription.Marketplace].Button,
 		State: string(v.State), Holder: v.Holder, Email: typed, Error: emailError, InviteError: inviteError,
 	}
 	switch v.Claim.State {
@@ -135,7 +132,7 @@ func (s *Server) showPurchase(c echo.Context, status int, typed, nameError strin
 	if err != nil {
 		return placed(atPurchase, err)
 	}
-	st, market := subscription.StatusOf(got, s.Now()), marketplaceNames[got.Marketplace]
+	st, market := subscription.StatusOf(got, s.Now()), markets[got.Marketplace].Name
 	view := console.Purchase{
 		Site: s.Site, ID: string(sub), State: string(st.State), Product: s.productTitle(got.Product), Marketplace: market, Account: got.Account,
 		Steps: steps(got.Facts, st.State, market, net.KeyRevealed), Reason: named(reason(got.Facts, st, market), market), Waiting: named(st.Waiting, market),

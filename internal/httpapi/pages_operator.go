@@ -91,7 +91,7 @@ func (s *Server) showQuarantine(c echo.Context, status int, done, problem string
 	v := console.Quarantine{Site: s.Site, Done: done, Problem: problem, UsageNext: next}
 	for _, k := range kept {
 		v.Deliveries = append(v.Deliveries, console.QuarantinedDelivery{
-			ID: string(k.ID), Marketplace: marketplaceNames[k.Marketplace], Kind: k.Kind, Channel: string(k.Channel), Reason: k.Reason, ReceivedAt: k.ReceivedAt, Copies: k.Copies,
+			ID: string(k.ID), Marketplace: markets[k.Marketplace].Name, Kind: k.Kind, Channel: string(k.Channel), Reason: k.Reason, ReceivedAt: k.ReceivedAt, Copies: k.Copies,
 		})
 	}
 	if len(kept) == pageRows {

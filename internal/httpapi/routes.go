@@ -21,10 +21,7 @@ func (s *Server) routes() {
 	e.GET("/", s.home)
 
 	// Marketplaces, and browsers that come from one: other origins are expected.
-	aws := e.Group("/aws", s.bound(s.Limits.Body))
-	aws.POST("/events", s.awsEvents, s.counted("aws"))
-	aws.POST("/register", s.awsRegister)
-	aws.GET("/register", s.awsHelp)
+	s.mount(e)
 
 	// Buyers. The link is the guard of a claim, the session that of a purchase.
 	visit := e.Group("/claim/:token", s.bound(s.Limits.Body), s.sameOrigin, s.private)

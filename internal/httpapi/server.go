@@ -16,6 +16,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/identity"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
 )
 
 // Limits bound whatever comes in.
@@ -35,6 +36,7 @@ type Options struct {
 	Limits  Limits
 	Catalog *catalog.Catalog
 	Key     identity.Key
+	Markets []marketplace.ID // that are set up: the others have no address here
 	// EventHeaders are the headers a webhook's verification may need.
 	EventHeaders []string
 	SendsMail    bool   // a mail server is set

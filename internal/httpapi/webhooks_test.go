@@ -10,6 +10,7 @@ import (
 
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/httpapi"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
 )
 
 func TestADeliveryReachesIntakeAsItCame(t *testing.T) {
@@ -145,6 +146,88 @@ func TestProgramsGetProblemDocuments(t *testing.T) {
 		}
 		if r.StatusCode != c.status || p.Status != c.status || p.Type != "urn:tailmarket:problem:"+c.kind || p.Title == "" || p.RequestID != "caller-named-1" || r.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s %s answered %d %s %+v", c.method, c.path, r.StatusCode, r.Header.Get("Content-Type"), p)
+		}
+	}
+}
+
+func everyMarket(o *httpapi.Options) {
+	o.Markets = []marketplace.ID{marketplace.AWS, marketplace.GCP, marketplace.Azure}
+}
+
+func TestABuyerOfEachMarketplaceIsTaken(t *testing.T) {
+	t.Parallel()
+	for m, come := range map[marketplace.ID]func(b *browser) reply{
+		marketplace.GCP: func(b *browser) reply {
+			return b.post("/gcp/register", url.Values{"x-gcp-marketplace-token": {"ab+cd/ef"}}, "Origin", "https://console.cloud.google.com", "Sec-Fetch-Site", "cross-site")
+		},
+		marketplace.Azure: func(b *browser) reply { return b.get("/azure/register?token=ab%2Bcd%2Fef&more=x") },
+	} {
+		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
+			w := setup(t, everyMarket)
+			if r := come(w.browser(t)); r.Request.URL.Path != "/claim/claim-token" {
+				t.Fatalf("ended at %s with %d", r.Request.URL, r.StatusCode)
+			}
+			if got := w.tokens[0]; got.Value != "ab+cd/ef" || w.arrivedAt[0] != m {
+				t.Errorf("intake got %+v from %s", got, w.arrivedAt[0])
+			}
+		})
+	}
+}
+
+// A 4xx of ours cancels a change that a customer pays for.
+func TestOnlyADecisionRefusesAzuresMessage(t *testing.T) {
+	t.Parallel()
+	for class, want := range map[fault.Class]int{
+		fault.Forged: 401, fault.Refused: 422, fault.Invalid: 503, fault.Denied: 503, fault.NotFound: 503, fault.Unavailable: 503, fault.Unsure: 503, fault.Throttled: 503, fault.Conflict: 503, "": 503,
+	} {
+		w := setup(t, everyMarket)
+		w.accept = errors.New("database")
+		if class != "" {
+			w.accept = fault.Wrap(class, w.accept, "a text")
+		}
+		if r := w.call(t, http.MethodPost, "/azure/events", "application/json", "{}"); r.StatusCode != want {
+			t.Errorf("%q answered %d, want %d", class, r.StatusCode, want)
+		}
+	}
+	w := setup(t, everyMarket)
+	if r := w.call(t, http.MethodPost, "/azure/events", "application/json", strings.Repeat("a", 64<<10)); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a body over the limit answered %d", r.StatusCode)
+	}
+}
+
+// A listing rule of AWS, and good manners elsewhere.
+func TestAPageNamesOneMarketplace(t *testing.T) {
+	t.Parallel()
+	names := map[marketplace.ID]string{marketplace.AWS: "AWS", marketplace.GCP: "Google", marketplace.Azure: "Azure"}
+	w := setup(t, everyMarket)
+	b := w.browser(t)
+	for m, own := range names {
+		page := b.get("/" + string(m) + "/register")
+		if page.StatusCode != http.StatusOK || !strings.Contains(page.body, own) {
+			t.Errorf("help of %s: %d %s", m, page.StatusCode, page.body)
+		}
+		for other, name := range names {
+			if other != m && strings.Contains(page.body, name) {
+				t.Errorf("help of %s names %s", m, name)
+			}
+		}
+	}
+	for _, path := range []string{"/nowhere", "/purchases/sub_1"} {
+		for _, name := range names {
+			if page := b.get(path); strings.Contains(page.body, name) || strings.Contains(page.body, "{button}") || strings.Contains(page.body, "{menu}") {
+				t.Errorf("%s names %s: %s", path, name, page.body)
+			}
+		}
+	}
+}
+
+func TestAMarketplaceThatIsNotSetUpHasNoAddress(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	for _, path := range []string{"/azure/events", "/gcp/events", "/gcp/register"} {
+		if r := w.call(t, http.MethodPost, path, "application/json", "{}"); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s answered %d", path, r.StatusCode)
 		}
 	}
 }

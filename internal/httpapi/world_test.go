@@ -49,6 +49,7 @@ type world struct {
 
 	deliveries []marketplace.Delivery
 	tokens     []marketplace.Token
+	arrivedAt  []marketplace.ID
 	arrive     error
 	accept     error
 	replays    []string
@@ -133,7 +134,7 @@ func setup(t *testing.T, change ...func(*httpapi.Options)) *world {
 	w.ids = identity.New(&sessions{m: map[string]identity.Session{}, links: map[string]bool{}}, func() time.Time { return now })
 	w.opts = httpapi.Options{
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return now },
-		Site: console.Site{Seller: "Acme Networks", Support: "help@acme.example"}, Catalog: catalog.Default(), Key: k, EventHeaders: []string{"x-api-key"},
+		Site: console.Site{Seller: "Acme Networks", Support: "help@acme.example"}, Catalog: catalog.Default(), Key: k, EventHeaders: []string{"x-api-key"}, Markets: []marketplace.ID{marketplace.AWS},
 		Limits:   httpapi.Limits{Body: 4 << 10, UsageBody: 64 << 10, Request: 5 * time.Second, Header: 2 * time.Second},
 		Sessions: w.ids, Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Mail: w, Work: w,
 		Ready: func(context.Context) error { return w.ready },
@@ -164,9 +165,10 @@ func (f intakeOf) Accept(_ context.Context, d marketplace.Delivery) error {
 	return f.w.accept
 }
 
-func (f intakeOf) Arrive(_ context.Context, _ marketplace.ID, t marketplace.Token) (string, error) {
+func (f intakeOf) Arrive(_ context.Context, m marketplace.ID, t marketplace.Token) (string, error) {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
+	f.w.arrivedAt = append(f.w.arrivedAt, m)
 	f.w.tokens = append(f.w.tokens, t)
 	return "claim-token", f.w.arrive
 }
