@@ -2,6 +2,7 @@ package simulator_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -84,5 +85,39 @@ func TestAStaleTokenIsRefusedAndAFreshOneTaken(t *testing.T) {
 	w.advance(7 * time.Hour)
 	if got := w.buyer(b.ID); !got.JoinKeySeen || !strings.Contains(got.Problem, "410") {
 		t.Fatalf("buyer %+v", got)
+	}
+}
+
+// A referral link sets its cookie before the purchase; it comes back on the page after the registration, not with its POST.
+func TestAReferralIsRememberedUntilThePageAfterRegistration(t *testing.T) {
+	t.Parallel()
+	w := setup(t, simulator.Options{Weather: simulator.WeatherGood})
+	followed, pages := make(chan string, 4), make(chan string, 64)
+	w.app.mux.HandleFunc("GET /r/{link}", func(rw http.ResponseWriter, r *http.Request) {
+		followed <- r.PathValue("link")
+		http.SetCookie(rw, &http.Cookie{Name: "partner", Value: r.PathValue("link"), Path: "/", SameSite: http.SameSiteLaxMode, MaxAge: 90 * 24 * 3600})
+		http.Redirect(rw, r, "https://aws.amazon.com/marketplace/pp/prodview-example", http.StatusSeeOther)
+	})
+	w.app.mu.Lock()
+	w.app.watch = func(r *http.Request) {
+		if c, err := r.Cookie("partner"); err == nil && r.Method == http.MethodGet {
+			pages <- c.Value
+		}
+	}
+	w.app.mu.Unlock()
+	b := w.buy(simulator.Purchase{Referral: "/r/acme"})
+	plain := w.buy(simulator.Purchase{})
+	lost := w.buy(simulator.Purchase{Referral: "/nowhere"})
+	w.advance(time.Hour)
+	for _, id := range []string{b.ID, plain.ID, lost.ID} {
+		if got := w.buyer(id); !got.JoinKeySeen {
+			t.Errorf("buyer %+v", got)
+		}
+	}
+	if len(followed) != 1 || <-followed != "acme" || len(pages) == 0 || <-pages != "acme" {
+		t.Errorf("followed %d times, seen on %d pages", len(followed), len(pages))
+	}
+	if got := w.buyer(lost.ID); !strings.Contains(got.Problem, "404") {
+		t.Errorf("a dead link: %q", got.Problem)
 	}
 }

@@ -124,6 +124,7 @@ type fakeApp struct {
 
 	mu       sync.Mutex
 	down     bool
+	watch    func(*http.Request)
 	events   []event // as they came, over both channels
 	tokens   []string
 	sessions map[string]*session
@@ -159,8 +160,11 @@ func newFakeApp(w *world) *fakeApp {
 	})
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
-		down := a.down
+		down, watch := a.down, a.watch
 		a.mu.Unlock()
+		if watch != nil {
+			watch(r)
+		}
 		if down {
 			panic(http.ErrAbortHandler)
 		}
