@@ -46,7 +46,7 @@ func (m *awsMarket) get(c *call) (*agreement, error) {
 		return nil, err
 	}
 	a, ok := m.byID[in.AgreementID]
-	if !ok {
+	if !ok || a.reseller != "" { // one may read what one proposed or accepted; a channel partner proposed this
 		e := refuse("ResourceNotFoundException", "Agreement %s was not found", in.AgreementID)
 		e.extra = map[string]any{"resourceId": in.AgreementID, "resourceType": "Agreement"}
 		return nil, e
@@ -245,7 +245,7 @@ func (m *awsMarket) search(in searchInput) ([]*agreement, error) {
 	}
 	var out []*agreement
 	for _, a := range m.agreements {
-		if !acceptor && !slices.ContainsFunc(tests, func(test func(*agreement) bool) bool { return !test(a) }) {
+		if !acceptor && a.reseller == "" && !slices.ContainsFunc(tests, func(test func(*agreement) bool) bool { return !test(a) }) {
 			out = append(out, a)
 		}
 	}

@@ -3,7 +3,6 @@ package simulator
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -16,6 +15,7 @@ const (
 	eventEnded         = "Purchase Agreement Ended"
 	eventLicensed      = "License Updated"
 	eventDeprovisioned = "License Deprovisioned"
+	eventOffer         = "Offer Released" // before the purchase, of a private offer
 )
 
 // eventsPath is where an API destination posts.
@@ -61,7 +61,9 @@ func (m *awsMarket) route(a *agreement, kind, subject string, body []byte) {
 		}
 		return sure || f.happens(k, subject, 1)
 	}
-	if spared := delay || reorder || repeat; !spared && met(KindDrop, drop) {
+	// What nothing else would ever tell is not lost: who made an offer, and what a channel partner sold.
+	onlyWord := kind == eventOffer || a.reseller != ""
+	if spared := delay || reorder || repeat || onlyWord; !spared && met(KindDrop, drop) {
 		return
 	}
 	var late time.Duration
@@ -121,9 +123,14 @@ func (m *awsMarket) event(a *agreement, kind, subject string, at time.Time) awsE
 	agr := map[string]any{"id": a.id}
 	detail := map[string]any{
 		"requestId": f.uuid("request", subject), "catalog": "AWSMarketplace", "agreement": agr,
-		"acceptor": party(a.account), "proposer": party(m.s.o.SellerAccount),
+		"acceptor": party(a.account), "proposer": party(a.seller()),
 	}
-	suffix := " - Proposer"
+	// Who sells for himself hears of agreements as their proposer only (aws.md 2b).
+	suffix, source, about := " - Proposer", "aws.agreement-marketplace", "agreement:"+a.id
+	resale := map[string]any{"id": nil}
+	if a.reseller != "" {
+		suffix, resale["id"] = " - Manufacturer", "resaleauthz-"+f.lower(13, "resale", a.reseller)
+	}
 	switch kind {
 	case eventCreated, eventAmended:
 		agr["intent"], agr["status"] = a.intent, statusActive
@@ -141,10 +148,23 @@ func (m *awsMarket) event(a *agreement, kind, subject string, at time.Time) awsE
 			detail["product"] = map[string]any{"id": a.product.ID, "title": a.product.Title}
 		}
 		detail["offer"] = map[string]any{"id": a.offer}
-		detail["resaleAuthorization"] = map[string]any{"id": nil}
+		detail["resaleAuthorization"] = resale
 	case eventEnded:
 		agr["status"] = a.status
-		detail["resaleAuthorization"] = map[string]any{"id": nil}
+		detail["resaleAuthorization"] = resale
+	case eventOffer:
+		source, about = "aws.marketplacecatalog", "offer:"+a.offer
+		named := func(account, name string) map[string]any { return map[string]any{"accountId": account, "name": name} }
+		detail = map[string]any{
+			"requestId": detail["requestId"], "catalog": "AWSMarketplace",
+			"offer":        map[string]any{"id": a.offer, "arn": "arn:aws:aws-marketplace::aws:" + about, "name": "Offer for " + a.account},
+			"product":      map[string]any{"id": a.product.ID, "title": a.product.Title},
+			"manufacturer": named(m.s.o.SellerAccount, "Example Tailnets Inc."), "sellerOfRecord": named(a.seller(), "Example Tailnets Inc."),
+			"targetedBuyerAccountIds": []string{a.account},
+		}
+		if a.reseller != "" {
+			detail["sellerOfRecord"] = named(a.reseller, "Example Channel Partner Ltd.")
+		}
 	case eventLicensed, eventDeprovisioned:
 		suffix = " - Manufacturer"
 		detail["product"] = map[string]any{"code": a.product.Code, "id": a.product.ID}
@@ -152,9 +172,9 @@ func (m *awsMarket) event(a *agreement, kind, subject string, at time.Time) awsE
 		detail["offer"] = map[string]any{"id": a.offer}
 	}
 	return awsEvent{
-		Version: "0", ID: f.uuid("event", subject), DetailType: kind + suffix, Source: "aws.agreement-marketplace",
+		Version: "0", ID: f.uuid("event", subject), DetailType: kind + suffix, Source: source,
 		Account: m.s.o.SellerAccount, Time: at.Format(time.RFC3339), Region: "us-east-1",
-		Resources: []string{fmt.Sprintf("arn:aws:aws-marketplace::aws:agreement:%s", a.id)}, Detail: detail,
+		Resources: []string{"arn:aws:aws-marketplace::aws:" + about}, Detail: detail,
 	}
 }
 

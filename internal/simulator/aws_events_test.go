@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/marketplaceagreement"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tailmarket/tailmarket/internal/simulator"
@@ -61,6 +62,67 @@ func TestEventsHaveTheCapturedShape(t *testing.T) {
 	}
 	if ended := w.app.seen()[4].Detail["agreement"].(map[string]any); ended["status"] != "TERMINATED" {
 		t.Errorf("ended %v", ended)
+	}
+}
+
+// Who sold is told by the offer before the purchase, by the role in the events, and by their proposer; what a channel
+// partner proposed its manufacturer cannot look up.
+func TestHowAPurchaseWasSoldIsToldByItsEvents(t *testing.T) {
+	t.Parallel()
+	w := good(t)
+	private := w.buy(simulator.Purchase{PrivateOffer: true, Habits: absent()})
+	resold := w.buy(simulator.Purchase{Reseller: true, Habits: absent()})
+	w.advance(10 * time.Minute)
+	story := func(b simulator.Buyer) (out []string, partner string) {
+		for _, e := range w.app.seen() {
+			if !strings.Contains(e.raw, b.Account) {
+				continue
+			}
+			id := func(key, field string) string {
+				m, _ := e.Detail[key].(map[string]any)
+				return fmt.Sprint(m[field])
+			}
+			seller := id("proposer", "accountId")
+			if strings.HasPrefix(e.DetailType, "Offer Released") {
+				if seller = id("sellerOfRecord", "accountId"); id("manufacturer", "accountId") != "111122223333" || !strings.Contains(e.raw, `"source":"aws.marketplacecatalog"`) {
+					t.Errorf("offer %s", e.raw)
+				}
+			}
+			if partner = seller; seller == "111122223333" {
+				seller = "ours"
+			} else {
+				seller = "partner's"
+			}
+			resale := "direct"
+			if strings.HasPrefix(id("resaleAuthorization", "id"), "resaleauthz-") {
+				resale = "resold"
+			}
+			out = append(out, e.DetailType+", "+seller+", "+resale)
+		}
+		return out, partner
+	}
+	got, _ := story(private)
+	if diff := cmp.Diff([]string{
+		"Offer Released - Proposer, ours, direct", "Purchase Agreement Created - Proposer, ours, direct", "License Updated - Manufacturer, ours, direct",
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+	got, partner := story(resold)
+	if diff := cmp.Diff([]string{
+		"Offer Released - Manufacturer, partner's, direct", "Purchase Agreement Created - Manufacturer, partner's, resold",
+		"License Updated - Manufacturer, partner's, direct",
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(partner) != 12 {
+		t.Errorf("partner %q", partner)
+	}
+	if rows := w.search("AgreementType", "PurchaseAgreement"); len(rows) != 1 {
+		t.Errorf("%d agreements are found, want the direct one", len(rows))
+	}
+	_, err := w.agreement.DescribeAgreement(t.Context(), &marketplaceagreement.DescribeAgreementInput{AgreementId: &resold.AgreementID})
+	if err == nil || !strings.Contains(err.Error(), "ResourceNotFoundException") {
+		t.Errorf("a partner's agreement: %v", err)
 	}
 }
 

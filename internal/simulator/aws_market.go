@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -58,6 +59,8 @@ type agreement struct {
 	offer             string
 	intent, status    string
 	account           string
+	reseller          string // the account of a channel partner who sold it, or ""
+	private           bool   // by a private offer
 	product           Product
 	licence           *licence
 	accepted          time.Time
@@ -141,12 +144,18 @@ func (m *awsMarket) buy(number, n int, p Purchase) (deal, error) {
 		accepted: m.s.now.Add(time.Duration(1+f.draw("ms", who)%998) * time.Millisecond),
 		end:      p.End, contract: p.Contract, prices: map[string]string{},
 	}
+	if a.private = p.PrivateOffer || p.Reseller; p.Reseller {
+		a.reseller = fmt.Sprintf("%012d", f.draw("reseller")%1e12)
+	}
 	a.initial, a.updated = a.id, a.accepted
 	for i, d := range product.Dimensions {
 		a.prices[d] = fmt.Sprintf("0.%02d", i+1)
 	}
 	a.licence = m.newLicence(a, "")
 	m.add(a)
+	if a.private {
+		m.emit(a, eventOffer, m.s.now)
+	}
 	m.created(a)
 	return a, nil
 }
@@ -314,6 +323,9 @@ func (a *agreement) terms(c Change) {
 		a.contract = c.Contract
 	}
 }
+
+// seller is who sold it: the proposer of the agreement.
+func (a *agreement) seller() string { return cmp.Or(a.reseller, a.m.s.o.SellerAccount) }
 
 func (a *agreement) purchase() (number, nth int) { return a.number, a.n }
 

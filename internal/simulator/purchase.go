@@ -17,8 +17,8 @@ type Purchase struct {
 	Product      string           `json:"product,omitempty"`       // code or id; Google: service name; Azure: offer; default the first
 	Plan         string           `json:"plan,omitempty"`          // Google, Azure; default the product's first
 	Seats        int64            `json:"seats,omitempty"`         // Azure
-	PrivateOffer bool             `json:"private_offer,omitempty"` // Google, Azure: sold by a private offer
-	Reseller     bool             `json:"reseller,omitempty"`      // Google, Azure: sold by a reseller
+	PrivateOffer bool             `json:"private_offer,omitempty"` // sold by a private offer
+	Reseller     bool             `json:"reseller,omitempty"`      // sold by a reseller
 	Contract     map[string]int64 `json:"contract,omitempty"`      // dimension to granted quantity
 	End          time.Time        `json:"end,omitzero"`            // agreed end; zero for none
 	Email        string           `json:"email,omitempty"`         // work address; default from the number
