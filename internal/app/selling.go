@@ -13,7 +13,6 @@ import (
 	"github.com/tailmarket/tailmarket/internal/due"
 	"github.com/tailmarket/tailmarket/internal/intake"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
-	"github.com/tailmarket/tailmarket/internal/marketplace/aws"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
 
@@ -38,37 +37,12 @@ func (b *Base) OpenSelling(ctx context.Context) (*Selling, error) {
 			return nil, err
 		}
 	}
-	if b.Config.AWS.Enabled() {
-		a, err := b.awsConfig(s.Catalog).Open(ctx, b.HTTP, b.Log, b.Clock.Now)
-		if err != nil {
-			return nil, err
-		}
-		s.Adapters[marketplace.AWS] = a
+	if err := b.openAdapters(ctx, s); err != nil {
+		return nil, err
 	}
 	s.Subscriptions = subscription.New(b.Store, *s.Catalog, b.Clock.Now, b.Log)
 	s.Intake = intake.New(b.Store, s.Subscriptions, s.Adapters, s, b.Clock.Now, b.Log)
 	return s, nil
-}
-
-func (b *Base) awsConfig(c *catalog.Catalog) aws.Config {
-	set := b.Config.AWS
-	out := aws.Config{
-		Region: set.Region, SellerAccount: set.SellerAccount, Endpoint: set.Endpoint, QueueURL: set.QueueURL,
-		EventKeyHeader: set.EventKeyHeader, EventKey: set.EventKey.Reveal(), AccessKeyID: set.AccessKeyID, SecretAccessKey: set.SecretAccessKey.Reveal(),
-	}
-	for _, p := range c.Products {
-		if p.AWS == nil {
-			continue
-		}
-		l := aws.Listing{Product: p.ID, ProductCode: p.AWS.ProductCode, ProductID: p.AWS.ProductID}
-		for _, m := range p.Meters {
-			if d := m.Dimensions[string(marketplace.AWS)]; d != "" { // a meter may be for another marketplace
-				l.Dimensions = append(l.Dimensions, d)
-			}
-		}
-		out.Listings = append(out.Listings, l)
-	}
-	return out
 }
 
 // Markets are the marketplaces that are set up, in one order.

@@ -40,6 +40,8 @@ type Product struct {
 	Meters []Meter        `yaml:"meters"`
 	Plans  []Plan         `yaml:"plans"`
 	AWS    *AWSListing    `yaml:"aws,omitempty"`
+	GCP    *GCPListing    `yaml:"gcp,omitempty"`
+	Azure  *AzureListing  `yaml:"azure,omitempty"`
 	Limits map[string]int `yaml:"limits,omitempty"`
 }
 
@@ -47,6 +49,17 @@ type Product struct {
 type AWSListing struct {
 	ProductCode string `yaml:"product_code"`
 	ProductID   string `yaml:"product_id"`
+}
+
+// GCPListing is the product's name at Google Cloud Marketplace.
+type GCPListing struct {
+	Service string `yaml:"service"` // as Producer Portal shows it
+	Double  bool   `yaml:"double"`  // its metrics are declared DOUBLE and take fractions; else INT64
+}
+
+// AzureListing is the product's name at the Microsoft marketplace.
+type AzureListing struct {
+	OfferID string `yaml:"offer_id"`
 }
 
 // Meter is our name of what is counted.

@@ -1,6 +1,8 @@
 package catalog_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,5 +123,20 @@ func TestAllowance(t *testing.T) {
 	}
 	if q, perHour, _ := plan.Allowance(catalog.Meter{ID: "hours", Kind: catalog.UnitHours}, nil); q != 3 || !perHour {
 		t.Fatalf("a level of unit hours is each hour's own: %d %v", q, perHour)
+	}
+}
+
+func TestAListingBelongsToOneProduct(t *testing.T) {
+	t.Parallel()
+	_, err := catalog.Parse([]byte(`
+version: "1"
+products:
+  - {id: a, title: A, gcp: {service: s.example}, azure: {offer_id: o}, plans: [{id: p, title: P, default: true}], meters: [{id: m, title: M, unit: u, kind: sum, scale: 0, source: reported, dimensions: {gcp: s.example/m, azure: m}}]}
+  - {id: b, title: B, gcp: {service: s.example}, azure: {offer_id: ""}, plans: [{id: p, title: P, default: true}], meters: [{id: m, title: M, unit: u, kind: sum, scale: 0, source: reported, dimensions: {azure: m}}]}
+`))
+	for _, want := range []string{`gcp.service: "s.example" is already the listing of a`, "azure.offer_id: is missing", "listed on gcp, but the meter has no dimension there"} {
+		if err == nil || !strings.Contains(fmt.Sprintf("%+v", errors.Unwrap(err)), want) {
+			t.Errorf("no %q in %v", want, errors.Unwrap(err))
+		}
 	}
 }

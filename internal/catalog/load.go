@@ -104,12 +104,30 @@ func (c *Catalog) Check() error {
 				listings[n] = pr.ID
 			}
 		}
+		if g := pr.GCP; g != nil {
+			listed(&p, listings, where, "gcp.service", g.Service, pr.ID)
+		}
+		if a := pr.Azure; a != nil {
+			listed(&p, listings, where, "azure.offer_id", a.OfferID, pr.ID)
+		}
 		pr.check(&p, where)
 	}
 	if len(p) == 0 {
 		return nil
 	}
 	return fault.Wrap(fault.Invalid, errors.New(strings.Join(p, "; ")), "the catalog has "+count(len(p)))
+}
+
+// listed gives a marketplace's name of a product to one product.
+func listed(p *problems, listings map[string]string, where, field, name, product string) {
+	key := field + " " + name
+	switch other, taken := listings[key]; {
+	case name == "":
+		p.add(where+"."+field, "is missing")
+	case taken:
+		p.add(where+"."+field, "%q is already the listing of %s", name, other)
+	}
+	listings[key] = product
 }
 
 func count(n int) string {
@@ -145,8 +163,11 @@ func (pr Product) check(p *problems, where string) {
 			}
 			owner[key] = m.ID
 		}
-		if pr.AWS != nil && m.Dimensions["aws"] == "" {
-			p.add(at+".dimensions", "the product is listed on AWS, but the meter has no dimension there")
+		sold := map[string]bool{"aws": pr.AWS != nil, "gcp": pr.GCP != nil, "azure": pr.Azure != nil}
+		for _, cloud := range clouds {
+			if sold[cloud] && m.Dimensions[cloud] == "" {
+				p.add(at+".dimensions", "the product is listed on %s, but the meter has no dimension there", cloud)
+			}
 		}
 	}
 	pr.checkPlans(p, where)

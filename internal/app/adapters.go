@@ -1,0 +1,111 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/tailmarket/tailmarket/internal/catalog"
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/marketplace/aws"
+	"github.com/tailmarket/tailmarket/internal/marketplace/azure"
+	"github.com/tailmarket/tailmarket/internal/marketplace/gcp"
+)
+
+// openAdapters opens the marketplaces that settings were made for.
+func (b *Base) openAdapters(ctx context.Context, s *Selling) error {
+	if b.Config.AWS.Enabled() {
+		a, err := b.awsConfig(s.Catalog).Open(ctx, b.HTTP, b.Log, b.Clock.Now)
+		if err != nil {
+			return err
+		}
+		s.Adapters[marketplace.AWS] = a
+	}
+	if b.Config.GCP.Enabled() {
+		c, err := b.gcpConfig(s.Catalog)
+		if err != nil {
+			return err
+		}
+		a, err := c.Open(ctx, b.HTTP, b.Log, b.Clock.Now)
+		if err != nil {
+			return err
+		}
+		s.Adapters[marketplace.GCP] = a
+	}
+	if b.Config.Azure.Enabled() {
+		c, err := b.azureConfig(s.Catalog)
+		if err != nil {
+			return err
+		}
+		a, err := c.Open(b.HTTP, b.Log, b.Clock.Now)
+		if err != nil {
+			return err
+		}
+		s.Adapters[marketplace.Azure] = a
+	}
+	return nil
+}
+
+func (b *Base) awsConfig(c *catalog.Catalog) aws.Config {
+	set := b.Config.AWS
+	out := aws.Config{
+		Region: set.Region, SellerAccount: set.SellerAccount, Endpoint: set.Endpoint, QueueURL: set.QueueURL,
+		EventKeyHeader: set.EventKeyHeader, EventKey: set.EventKey.Reveal(), AccessKeyID: set.AccessKeyID, SecretAccessKey: set.SecretAccessKey.Reveal(),
+	}
+	for _, p := range c.Products {
+		if p.AWS != nil {
+			out.Listings = append(out.Listings, aws.Listing{Product: p.ID, ProductCode: p.AWS.ProductCode, ProductID: p.AWS.ProductID, Dimensions: dimensions(p, marketplace.AWS)})
+		}
+	}
+	return out
+}
+
+func (b *Base) gcpConfig(c *catalog.Catalog) (gcp.Config, error) {
+	set := b.Config.GCP
+	roots, err := b.Config.Roots()
+	if err != nil {
+		return gcp.Config{}, err
+	}
+	out := gcp.Config{
+		Provider: set.Provider, Audiences: []string{set.Audience}, PullSubscription: set.PullSubscription, PushSubscription: set.PushSubscription,
+		PushAudience: set.PushAudience, PushAccount: set.PushAccount, CredentialsFile: set.CredentialsFile, Endpoint: set.Endpoint, Roots: roots,
+		Anonymous: set.Endpoint != "", ResendFor: set.ResendFor,
+	}
+	for _, p := range c.Products {
+		if p.GCP != nil {
+			out.Listings = append(out.Listings, gcp.Listing{Product: p.ID, Service: p.GCP.Service, Metrics: dimensions(p, marketplace.GCP), Double: p.GCP.Double})
+		}
+	}
+	return out, nil
+}
+
+func (b *Base) azureConfig(c *catalog.Catalog) (azure.Config, error) {
+	set := b.Config.Azure
+	out := azure.Config{
+		TenantID: set.TenantID, ClientID: set.ClientID, ClientSecret: set.ClientSecret.Reveal(), FederatedTokenFile: set.FederatedTokenFile,
+		Authority: set.Authority, Endpoint: set.Endpoint, PublisherID: set.PublisherID,
+	}
+	if set.CertificateFile != "" {
+		var err error
+		if out.Certificate, err = os.ReadFile(set.CertificateFile); err != nil {
+			return out, fmt.Errorf("read the Azure app's certificate: %w", err)
+		}
+	}
+	for _, p := range c.Products {
+		if p.Azure != nil {
+			out.Listings = append(out.Listings, azure.Listing{Product: p.ID, OfferID: p.Azure.OfferID, Dimensions: dimensions(p, marketplace.Azure)})
+		}
+	}
+	return out, nil
+}
+
+// dimensions are what a product meters at m; a meter may be for another marketplace.
+func dimensions(p catalog.Product, m marketplace.ID) []string {
+	var out []string
+	for _, x := range p.Meters {
+		if d := x.Dimensions[string(m)]; d != "" {
+			out = append(out, d)
+		}
+	}
+	return out
+}
