@@ -112,6 +112,38 @@ func TestCheckCodes(t *testing.T) {
 	}
 }
 
+// TestFinalIsNotChecked: after the end every check says no, to what is asked about.
+func TestFinalIsNotChecked(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	a := g.adapter(t)
+	g.does(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, ":check"):
+			answer(w, 200, `{"checkErrors":[{"code":"SERVICE_NOT_ACTIVATED"}]}`)
+		case strings.HasSuffix(r.URL.Path, ":report"):
+			answer(w, 200, `{}`)
+		default:
+			answer(w, 200, entity(map[string]any{"state": "ENTITLEMENT_CANCELLED"}))
+		}
+	})
+	b := batch(a)
+	b[1].Final, b[2].Final = true, true
+	got, err := a.Submit(t.Context(), b)
+	if err != nil || got[0].Outcome != marketplace.OutcomeNotSubscribed || got[1].Outcome != marketplace.OutcomeAccepted || got[2].Outcome != marketplace.OutcomeAccepted {
+		t.Errorf("%+v %v", got, err)
+	}
+	checks := 0
+	for _, c := range g.calls() {
+		if strings.HasSuffix(c.Path, ":check") {
+			checks++
+		}
+	}
+	if checks != 1 {
+		t.Errorf("%d checks, want one, for the record that is not final", checks)
+	}
+}
+
 // TestChecksThatFail: a check that was not answered stops nothing; when every customer is
 // stopped, no report is made.
 func TestChecksThatFail(t *testing.T) {

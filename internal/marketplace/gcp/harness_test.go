@@ -406,7 +406,7 @@ func (v *vendor) Bill() []marketplacetest.Charge {
 	for _, line := range v.sim.Bill().Lines {
 		for _, s := range line.Slots {
 			out = append(out, marketplacetest.Charge{
-				Purchase: line.Purchase, Dimension: line.Product + "/" + strings.TrimPrefix(line.Dimension, line.Product+"/"), Hour: clock.HourOf(s.Hour).String(), Quantity: strconv.FormatInt(s.Quantity, 10),
+				Purchase: line.Purchase, Dimension: line.Dimension, Hour: clock.HourOf(s.Hour).String(), Quantity: strconv.FormatInt(s.Quantity, 10),
 			})
 		}
 	}

@@ -79,29 +79,32 @@ func TestListenHandlesTenAtOnce(t *testing.T) {
 	for range 30 {
 		q.publish(active)
 	}
-	var running, most, all atomic.Int64
-	full, done := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	var running, most atomic.Int64
+	began, goOn := make(chan struct{}, 30), make(chan struct{})
 	listening(t, a, func(ctx context.Context, _ marketplace.Delivery) error {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		if n == 10 {
-			once.Do(func() { close(full) })
-		}
+		began <- struct{}{}
 		select {
-		case <-full:
+		case <-goOn:
 		case <-ctx.Done():
-		}
-		if all.Add(1) == 30 {
-			close(done)
 		}
 		return nil
 	})
-	await(t, "thirty messages", done)
-	if got := most.Load(); got != 10 {
-		t.Errorf("%d messages at once, want 10", got)
+	for range 10 {
+		await(t, "ten messages", began)
+	}
+	for range 20 { // one goes, one comes
+		goOn <- struct{}{}
+		await(t, "the next message", began)
+	}
+	close(goOn)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if got := most.Load(); got != 10 || q.limit != 10 {
+		t.Errorf("%d messages at once, %d asked for, want 10", got, q.limit)
 	}
 }
 

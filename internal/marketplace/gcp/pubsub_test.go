@@ -30,6 +30,7 @@ type queue struct {
 	acks  map[string]int // by message id
 	more  chan struct{}  // closed and made anew when something is ready
 	shown int
+	limit int64 // messages that the client wants at once
 }
 
 func openQueue(t testing.TB) (*queue, *gcp.Adapter) {
@@ -84,6 +85,9 @@ func (q *queue) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) er
 	if first.GetSubscription() != pulled {
 		return status.Error(codes.NotFound, "no such subscription")
 	}
+	q.mu.Lock()
+	q.limit = first.GetMaxOutstandingMessages()
+	q.mu.Unlock()
 	closed := make(chan struct{})
 	var reading sync.WaitGroup
 	defer reading.Wait()
