@@ -150,18 +150,19 @@ func (c *appClient) remove(ctx context.Context, kind, tailnet, id string, at tim
 
 // purchase is a subscription as the operator's API tells it.
 type purchase struct {
-	ID        string `json:"id"`
-	Purchase  string `json:"purchase"` // AWS: the licence
-	State     string `json:"state"`
-	TailnetID string `json:"tailnet_id"`
+	ID          string `json:"id"`
+	Marketplace string `json:"marketplace"`
+	Purchase    string `json:"purchase"` // AWS: the licence
+	State       string `json:"state"`
+	TailnetID   string `json:"tailnet_id"`
 }
 
-// subscription finds a purchase by its licence; nil while the app has not heard of it.
-func (c *appClient) subscription(ctx context.Context, license string) (*purchase, error) {
+// subscription finds a purchase by the marketplace's key of it; nil while the app has not heard of it.
+func (c *appClient) subscription(ctx context.Context, market, key string) (*purchase, error) {
 	var page struct {
 		Items []purchase `json:"items"`
 	}
-	err := c.get(ctx, "/v1/subscriptions?marketplace=aws&purchase="+url.QueryEscape(license), &page)
+	err := c.get(ctx, "/v1/subscriptions?marketplace="+market+"&purchase="+url.QueryEscape(key), &page)
 	if err != nil || len(page.Items) == 0 {
 		return nil, err
 	}

@@ -62,6 +62,7 @@ type options struct {
 	seed         uint64
 	buyers, days int
 	weather      string
+	markets      []string
 	kills        int
 	once, json   bool
 	verbose      bool
@@ -78,6 +79,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	fs.IntVar(&o.buyers, "buyers", 5, "how many buy")
 	fs.IntVar(&o.days, "days", 3, "virtual days of usage")
 	fs.StringVar(&o.weather, "weather", string(simulator.WeatherHostile), "hostile or good")
+	markets := fs.String("markets", "aws", "where they buy: aws, gcp, azure, separated by commas")
 	fs.IntVar(&o.kills, "kill", 0, "how often the app is killed and started again")
 	fs.BoolVar(&o.once, "once", false, "end when everything is billed, instead of staying up")
 	fs.BoolVar(&o.json, "json", false, "print one JSON document on standard output")
@@ -87,6 +89,12 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	for name := range strings.SplitSeq(*markets, ",") {
+		if !slices.Contains([]string{simulator.AWS, simulator.GCP, simulator.Azure}, name) || slices.Contains(o.markets, name) {
+			return fmt.Errorf("marketplace %q: want aws, gcp or azure, each once", name)
+		}
+		o.markets = append(o.markets, name)
 	}
 	if o.buyers < 1 || o.buyers > 100 || o.days < 1 || o.days > 60 || o.kills < 0 || o.kills > 1000 {
 		return errors.New("want 1 to 100 buyers, 1 to 60 days, 0 to 1000 kills")
@@ -187,7 +195,7 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 	r := rand.New(rand.NewPCG(o.seed, 1))                                                                 //nolint:gosec // a script, repeatable by seed
 	s.killer = newKiller(s.child, rand.New(rand.NewPCG(o.seed, 2)), o.kills, begins.Add(time.Hour), stop) //nolint:gosec // as above
 	killer.Store(s.killer)
-	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer}
+	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer, markets: o.markets}
 	s.play.schedule(o.buyers)
 	return s, nil
 }
@@ -225,17 +233,50 @@ func (s *stage) settings() (env []string, url, embedded string, err error) {
 	if s.o.verbose {
 		level = "debug"
 	}
-	header, key := s.sim.EventKey()
-	return append(env,
+	env = append(env,
 		"TAILMARKET_DATA_DIR="+s.dir, "TAILMARKET_LISTEN="+ports[0], "TAILMARKET_ADMIN_LISTEN="+ports[1], "TAILMARKET_EMBEDDED_LISTEN="+ports[2],
 		"TAILMARKET_CLOCK_URL="+s.sim.ControlURL(), "TAILMARKET_CA_FILE="+ca, "TAILMARKET_LOG_LEVEL="+level,
 		"TAILMARKET_SELLER_NAME=Example Tailnets", "TAILMARKET_SELLER_SUPPORT=help@seller.example",
 		// A marketplace that fails is asked again within milliseconds: the clock waits for it.
 		"TAILMARKET_METERING_BACKOFF_BASE=5ms", "TAILMARKET_METERING_BACKOFF_MAX=40ms", "TAILMARKET_METERING_SWEEP_EVERY=20m",
-		"TAILMARKET_AWS_SELLER_ACCOUNT="+s.sim.Options().SellerAccount, "TAILMARKET_AWS_ENDPOINT="+s.sim.AWSURL(), "TAILMARKET_AWS_QUEUE_URL="+s.sim.QueueURL(),
-		"TAILMARKET_AWS_EVENT_KEY="+key, "TAILMARKET_AWS_EVENT_KEY_HEADER="+header,
+	)
+	for _, m := range s.o.markets {
+		of, err := s.seller(m, "http://"+ports[0])
+		if err != nil {
+			return nil, "", "", err
+		}
+		env = append(env, of...)
+	}
+	return env, "http://" + ports[0], "http://" + ports[2], nil
+}
+
+// seller are the settings with which the app sells at a marketplace of the simulator.
+func (s *stage) seller(market, app string) ([]string, error) {
+	o := s.sim.Options()
+	switch market {
+	case simulator.GCP:
+		credentials, err := s.sim.GCPCredentials()
+		file := filepath.Join(s.dir, "google.json")
+		if err = errors.Join(err, os.WriteFile(file, credentials, 0o600)); err != nil {
+			return nil, err
+		}
+		return []string{
+			"TAILMARKET_GCP_ENDPOINT=" + s.sim.GCPURL(), "TAILMARKET_GCP_PROVIDER=" + o.GCP.Provider, "TAILMARKET_GCP_AUDIENCE=" + o.GCP.Audience,
+			"TAILMARKET_GCP_PULL_SUBSCRIPTION=" + o.GCP.Subscription, "TAILMARKET_GCP_PUSH_SUBSCRIPTION=" + o.GCP.Subscription,
+			"TAILMARKET_GCP_PUSH_AUDIENCE=" + app + "/gcp/events", "TAILMARKET_GCP_PUSH_ACCOUNT=" + o.GCP.PushAccount, "TAILMARKET_GCP_CREDENTIALS_FILE=" + file,
+		}, nil
+	case simulator.Azure:
+		return []string{
+			"TAILMARKET_AZURE_ENDPOINT=" + s.sim.AzureURL() + "/api", "TAILMARKET_AZURE_AUTHORITY=" + s.sim.AzureURL(), "TAILMARKET_AZURE_TENANT_ID=" + o.Azure.Tenant,
+			"TAILMARKET_AZURE_CLIENT_ID=" + o.Azure.Client, "TAILMARKET_AZURE_CLIENT_SECRET=" + o.Azure.Secret, "TAILMARKET_AZURE_PUBLISHER_ID=" + o.Azure.Publisher,
+		}, nil
+	}
+	header, key := s.sim.EventKey()
+	return []string{
+		"TAILMARKET_AWS_SELLER_ACCOUNT=" + o.SellerAccount, "TAILMARKET_AWS_ENDPOINT=" + s.sim.AWSURL(), "TAILMARKET_AWS_QUEUE_URL=" + s.sim.QueueURL(),
+		"TAILMARKET_AWS_EVENT_KEY=" + key, "TAILMARKET_AWS_EVENT_KEY_HEADER=" + header,
 		"TAILMARKET_AWS_ACCESS_KEY_ID=simulator", "TAILMARKET_AWS_SECRET_ACCESS_KEY=any-secret-will-do",
-	), "http://" + ports[0], "http://" + ports[2], nil
+	}, nil
 }
 
 // freePorts finds loopback addresses that stay ours over restarts: below the

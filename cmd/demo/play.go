@@ -13,14 +13,15 @@ import (
 // play drives the marketplace, the buyers' tailnets and the vendor's product
 // through the script.
 type play struct {
-	ctx    context.Context // of the whole run
-	sim    *simulator.Simulator
-	app    *appClient
-	log    *slog.Logger
-	r      *rand.Rand
-	agenda agenda
-	stop   time.Time // when usage stops
-	killer *killer
+	ctx     context.Context // of the whole run
+	sim     *simulator.Simulator
+	app     *appClient
+	log     *slog.Logger
+	r       *rand.Rand
+	agenda  agenda
+	stop    time.Time // when usage stops
+	killer  *killer
+	markets []string
 
 	buyers []*buyer
 	met    met
@@ -31,9 +32,11 @@ type met struct{ Cancellations, Late, Corrections, Repeats, Conflicts, Changes i
 
 // buyer is one purchase and what its tailnet is used for.
 type buyer struct {
-	n       int
-	license string
-	r       *rand.Rand
+	n        int
+	market   string
+	id       string // at the simulator
+	purchase string // the marketplace's key of it
+	r        *rand.Rand
 
 	sub, tailnet string // known once the app has made the tailnet
 	since        time.Time
@@ -58,7 +61,7 @@ type request struct {
 func (p *play) schedule(buyers int) {
 	start := p.sim.Now()
 	for i := range buyers {
-		b := &buyer{n: i, r: rand.New(rand.NewPCG(p.r.Uint64(), uint64(i)))} //nolint:gosec // a script, repeatable by seed
+		b := &buyer{n: i, market: p.markets[i%len(p.markets)], r: rand.New(rand.NewPCG(p.r.Uint64(), uint64(i)))} //nolint:gosec // a script, repeatable by seed
 		b.use.requests = map[string]int64{}
 		p.buyers = append(p.buyers, b)
 		at := start.Add(time.Duration(i*25+pick(b.r, 5, 25)) * time.Minute)
@@ -67,25 +70,26 @@ func (p *play) schedule(buyers int) {
 }
 
 func (p *play) buy(b *buyer) error {
-	bought, err := p.sim.Buy(p.ctx, simulator.Purchase{})
+	bought, err := p.sim.Buy(p.ctx, simulator.Purchase{Marketplace: b.market})
 	if err != nil {
 		return err
 	}
-	b.license = bought.LicenseArn
+	b.id, b.purchase = bought.ID, bought.Purchase
 	span := p.stop.Sub(p.sim.Now())
-	// One buyer in three cancels; the second one always does.
-	if b.n%3 == 1 {
+	// One buyer of a marketplace in three cancels; the second one always does.
+	turn := b.n / len(p.markets)
+	if turn%3 == 1 {
 		b.cancelAt = between(p.sim.Now().Add(span*time.Duration(pick(b.r, 55, 80))/100 + time.Duration(pick(b.r, 0, 59))*time.Minute))
 		p.agenda.add(b.cancelAt, func() error { return p.cancel(b) })
-	} else {
+	} else if b.market == simulator.AWS {
 		change := simulator.Change{Kind: simulator.ChangeAmend}
-		if b.n%2 == 0 {
+		if turn%2 == 0 {
 			change.Kind = simulator.ChangeRenew
 		}
 		at := p.sim.Now().Add(span * time.Duration(pick(b.r, 40, 60)) / 100)
 		p.agenda.add(at, func() error {
 			p.met.Changes++
-			_, err := p.sim.Change(p.ctx, b.license, change)
+			_, err := p.sim.Change(p.ctx, b.id, change)
 			return err
 		})
 	}
@@ -96,7 +100,7 @@ func (p *play) buy(b *buyer) error {
 // await looks every five minutes whether the buyer's tailnet is there, and
 // starts its use.
 func (p *play) await(b *buyer) error {
-	sub, err := p.app.subscription(p.ctx, b.license)
+	sub, err := p.app.subscription(p.ctx, b.market, b.purchase)
 	if err != nil {
 		return err
 	}
@@ -306,7 +310,7 @@ func (p *play) cancel(b *buyer) error {
 		return err
 	}
 	p.met.Cancellations++
-	_, err := p.sim.Cancel(p.ctx, b.license, "")
+	_, err := p.sim.Cancel(p.ctx, b.id, "")
 	return err
 }
 

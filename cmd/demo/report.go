@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -60,9 +62,9 @@ var scales = map[string]int{"active_user": 0, "tagged_resource": 0, "ephemeral_m
 
 func (s *stage) report() (report, error) {
 	ctx := s.play.ctx
-	r := report{Seed: s.o.seed, Purchases: map[string]int{"aws": 0}, Met: map[string]int{}, Kills: s.child.killed()}
+	r := report{Seed: s.o.seed, Purchases: map[string]int{}, Met: map[string]int{}, Kills: s.child.killed()}
 	faults := s.sim.Faults()
-	for _, k := range simulator.Kinds() {
+	for _, k := range simulator.Kinds(s.o.markets...) {
 		r.Met[string(k)] = faults[string(k)]
 	}
 	all, err := s.client.subscriptions(ctx)
@@ -84,11 +86,11 @@ func (s *stage) report() (report, error) {
 	})
 
 	rows := map[[2]string]*meter{}
-	row := func(sub, name string) *meter {
+	row := func(market, sub, name string) *meter {
 		at := [2]string{sub, name}
 		if rows[at] == nil {
 			rows[at] = &meter{
-				Marketplace: "aws", Subscription: sub, Meter: name, Expected: "0", Measured: "0", Open: "0", Included: "0", Submitted: "0", Accepted: "0",
+				Marketplace: market, Subscription: sub, Meter: name, Expected: "0", Measured: "0", Open: "0", Included: "0", Submitted: "0", Accepted: "0",
 				Carried: "0", Held: "0", Unsure: "0", WrittenOff: "0", CreditLeft: "0", Billed: "0",
 			}
 		}
@@ -97,19 +99,22 @@ func (s *stage) report() (report, error) {
 	for _, b := range s.play.buyers {
 		for name, q := range b.use.expected() {
 			if b.sub != "" {
-				row(b.sub, name).Expected = money.Format(q, scales[name])
+				row(b.market, b.sub, name).Expected = money.Format(q, scales[name])
 			}
 		}
 	}
 	for _, x := range l.Meters {
-		v := row(x.Subscription, x.Meter)
+		v := row(x.Marketplace, x.Subscription, x.Meter)
 		v.Measured, v.Open, v.Included, v.Submitted, v.Accepted, v.Carried = x.Measured, x.Open, x.Included, x.Submitted, x.Accepted, x.Carried
 		v.Held, v.Unsure, v.WrittenOff, v.CreditLeft = x.Held, x.Unsure, x.WrittenOff, x.CreditLeft
 	}
 	of := map[string]string{}
+	for _, m := range s.o.markets {
+		r.Purchases[m] = 0
+	}
 	for _, p := range all {
-		of[p.Purchase] = p.ID
-		r.Purchases["aws"]++
+		of[p.Marketplace+" "+p.Purchase] = p.ID
+		r.Purchases[p.Marketplace]++
 		if p.State == "active" {
 			r.TailnetsActive++
 		}
@@ -121,15 +126,19 @@ func (s *stage) report() (report, error) {
 	return r, r.add()
 }
 
-// bill puts the marketplace's lines beside the app's; a licence that the app does
+// bill puts the marketplaces' lines beside the app's; a purchase that the app does
 // not know keeps its own name.
-func bill(b simulator.Bill, of map[string]string, row func(sub, name string) *meter) {
+func bill(b simulator.Bill, of map[string]string, row func(market, sub, name string) *meter) {
 	for _, line := range b.Lines {
-		sub := of[line.LicenseArn]
+		sub := of[line.Marketplace+" "+line.Purchase]
 		if sub == "" {
-			sub = line.LicenseArn
+			sub = line.Purchase
 		}
-		row(sub, line.Dimension).Billed = fmt.Sprint(line.Quantity)
+		quantity := strconv.FormatInt(line.Quantity, 10)
+		if line.Exact != "" {
+			quantity = line.Exact
+		}
+		row(line.Marketplace, sub, path.Base(line.Dimension)).Billed = quantity // Google's metrics have their service in front
 	}
 }
 
@@ -166,18 +175,24 @@ func (r *report) wrong(o options) []string {
 	want(r.Drift == "0", "drift is %s", r.Drift)
 	want(r.Unsure == "0", "unsure is %s", r.Unsure)
 	want(r.Broken == 0, "conservation is broken in %d places: %s", r.Broken, strings.Join(r.problems, "; "))
-	want(r.Purchases["aws"] == o.buyers, "%d of %d purchases are known", r.Purchases["aws"], o.buyers)
+	purchases := 0
+	for _, n := range r.Purchases {
+		purchases += n
+	}
+	want(purchases == o.buyers, "%d of %d purchases are known", purchases, o.buyers)
 	want(r.TailnetsActive == o.buyers-r.Met["cancellations"], "%d tailnets are active after %d of %d buyers cancelled", r.TailnetsActive, r.Met["cancellations"], o.buyers)
 	want(r.Deliveries.Quarantined == 0, "%d deliveries are in quarantine", r.Deliveries.Quarantined)
 	want(r.Kills == o.kills, "%d of %d kills happened", r.Kills, o.kills)
 	want(2*r.Met["kills_in_flight"] >= o.kills, "only %d of %d kills fell between a call and its answer", r.Met["kills_in_flight"], o.kills)
 	for name := range scales {
-		billed := slices.ContainsFunc(r.Meters, func(m meter) bool { return m.Meter == name && m.Billed != "0" })
-		want(billed, "nothing was billed for %s", name)
+		for _, market := range o.markets {
+			billed := slices.ContainsFunc(r.Meters, func(m meter) bool { return m.Marketplace == market && m.Meter == name && m.Billed != "0" })
+			want(billed, "nothing was billed for %s at %s", name, market)
+		}
 	}
 	must := []string{"cancellations", "late", "corrections"}
 	if o.weather == string(simulator.WeatherHostile) {
-		for _, k := range simulator.Kinds() {
+		for _, k := range simulator.Kinds(o.markets...) {
 			must = append(must, string(k))
 		}
 	}
@@ -190,9 +205,9 @@ func (r *report) wrong(o options) []string {
 
 // table prints the report for people.
 func (r *report) table(out io.Writer) error {
-	text := "\nsubscription\tmeter\texpected\tmeasured\tincluded\tcarried\twritten off\taccepted\tbilled by AWS\t\n"
+	text := "\nmarketplace\tsubscription\tmeter\texpected\tmeasured\tincluded\tcarried\twritten off\taccepted\tbilled\t\n"
 	for _, m := range r.Meters {
-		text += strings.Join([]string{m.Subscription, m.Meter, m.Expected, m.Measured, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed}, "\t") + "\t\n"
+		text += strings.Join([]string{m.Marketplace, m.Subscription, m.Meter, m.Expected, m.Measured, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed}, "\t") + "\t\n"
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if _, err := io.WriteString(w, text); err != nil {
@@ -205,7 +220,11 @@ func (r *report) table(out io.Writer) error {
 	for _, k := range slices.Sorted(maps.Keys(r.Met)) {
 		met = append(met, fmt.Sprintf("%s %d", k, r.Met[k]))
 	}
-	_, err := fmt.Fprintf(out, "\n%d purchases, %d tailnets active, %d deliveries (%d of them copies), %d kills\nmet: %s\ndrift %s, unsure %s, conservation broken %d\n",
-		r.Purchases["aws"], r.TailnetsActive, r.Deliveries.Received, r.Deliveries.Duplicates, r.Kills, strings.Join(met, ", "), r.Drift, r.Unsure, r.Broken)
+	var bought []string
+	for _, m := range slices.Sorted(maps.Keys(r.Purchases)) {
+		bought = append(bought, fmt.Sprintf("%d on %s", r.Purchases[m], m))
+	}
+	_, err := fmt.Fprintf(out, "\npurchases: %s; %d tailnets active, %d deliveries (%d of them copies), %d kills\nmet: %s\ndrift %s, unsure %s, conservation broken %d\n",
+		strings.Join(bought, ", "), r.TailnetsActive, r.Deliveries.Received, r.Deliveries.Duplicates, r.Kills, strings.Join(met, ", "), r.Drift, r.Unsure, r.Broken)
 	return err
 }

@@ -20,7 +20,7 @@ func good() (report, options) {
 			Carried: "0.5", Held: "0", Unsure: "0", WrittenOff: "0", CreditLeft: "0", Billed: "11",
 		})
 	}
-	return r, options{buyers: 2, kills: 2, weather: string(simulator.WeatherHostile)}
+	return r, options{buyers: 2, kills: 2, markets: []string{simulator.AWS}, weather: string(simulator.WeatherHostile)}
 }
 
 // A comparison that passes whatever it is given would prove nothing.
@@ -84,8 +84,10 @@ func TestGoodWeatherNeedsNoFaults(t *testing.T) {
 func TestBilledLicencesNobodyKnowsAreRows(t *testing.T) {
 	t.Parallel()
 	rows := map[string]*meter{}
-	bill(simulator.Bill{Lines: []simulator.BillLine{{LicenseArn: "arn:known", Dimension: "active_user", Quantity: 3}, {LicenseArn: "arn:stray", Dimension: "active_user", Quantity: 4}}},
-		map[string]string{"arn:known": "sub_1"}, func(sub, name string) *meter {
+	bill(simulator.Bill{Lines: []simulator.BillLine{
+		{Marketplace: "aws", Purchase: "arn:known", Dimension: "active_user", Quantity: 3}, {Marketplace: "aws", Purchase: "arn:stray", Dimension: "active_user", Quantity: 4},
+	}},
+		map[string]string{"aws arn:known": "sub_1"}, func(_, sub, name string) *meter {
 			rows[sub+" "+name] = &meter{}
 			return rows[sub+" "+name]
 		})

@@ -69,7 +69,7 @@ func (b *Base) gcpConfig(c *catalog.Catalog) (gcp.Config, error) {
 	out := gcp.Config{
 		Provider: set.Provider, Audiences: []string{set.Audience}, PullSubscription: set.PullSubscription, PushSubscription: set.PushSubscription,
 		PushAudience: set.PushAudience, PushAccount: set.PushAccount, CredentialsFile: set.CredentialsFile, Endpoint: set.Endpoint, Roots: roots,
-		Anonymous: set.Endpoint != "", ResendFor: set.ResendFor,
+		Anonymous: set.Endpoint != "" && set.CredentialsFile == "", ResendFor: set.ResendFor,
 	}
 	for _, p := range c.Products {
 		if p.GCP != nil {

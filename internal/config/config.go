@@ -77,7 +77,7 @@ type GCP struct {
 	PushAudience     string        `accepts:"the audience of the push's token; Pub/Sub's default is the push endpoint's address"`
 	PushAccount      string        `accepts:"the e-mail address of the service account that signs pushes"`
 	CredentialsFile  string        `accepts:"path of a service account's key or a federation's settings; empty means Google's usual places"`
-	Endpoint         string        `accepts:"a base URL for all Google calls (https, or http on loopback), made without credentials; empty means Google itself"`
+	Endpoint         string        `accepts:"a base URL for all Google calls (https, or http on loopback), without credentials unless their file is set; empty means Google itself"`
 	ResendFor        time.Duration `default:"50m" accepts:"how long an identical report counts as de-duplicated, such as 50m; 0s means never, and doubtful units stay unsure"`
 }
 
