@@ -139,8 +139,20 @@ func TestKeysAreRotatedAndForgotten(t *testing.T) {
 	if n := o.count("GET /keys") - before; n > 20 {
 		t.Errorf("60 invented keys made %d fetches", n)
 	}
+	if err := verify(0, "invented"); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("an unknown key that nobody may ask for: %v, want unavailable: it may be a new one", err)
+	}
 	if err := verify(0, "key-1"); err != nil {
 		t.Errorf("a known key meanwhile: %v", err)
+	}
+
+	clock = clock.Add(10 * time.Minute)
+	o.answer("GET /keys", http.StatusBadGateway, "")
+	if err := verify(1, "key-2"); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a new key, and a directory in trouble: %v, want unavailable", err)
+	}
+	if err := verify(0, "key-1"); err != nil {
+		t.Errorf("a known key, and a directory in trouble: %v", err)
 	}
 }
 

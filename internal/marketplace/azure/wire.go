@@ -136,8 +136,8 @@ func (q quantity) seats() (int64, bool) {
 }
 
 // instant is a time in UTC, zero when there is none: with a zone, without one
-// (then UTC), with seven digits of a second, a date alone, and the year 1 for
-// "never" were all seen.
+// (then UTC), with seven digits of a second, a date alone, and the first instant
+// of the year 1 for "never", which is zero in Go too, were all seen.
 type instant struct{ time.Time }
 
 var layouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", time.DateOnly}
@@ -153,9 +153,7 @@ func (i *instant) UnmarshalJSON(b []byte) error {
 	}
 	for _, layout := range layouts {
 		if t, err := time.Parse(layout, strings.TrimSpace(*s)); err == nil {
-			if t.Year() > 1 {
-				i.Time = t.UTC()
-			}
+			i.Time = t.UTC()
 			return nil
 		}
 	}
