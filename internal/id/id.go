@@ -24,6 +24,7 @@ type (
 	Touch        string
 	Finding      string
 	Message      string
+	Link         string
 )
 
 var base = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
@@ -47,6 +48,7 @@ func NewPartner() Partner           { return Partner(fresh("prt")) }
 func NewTouch() Touch               { return Touch(fresh("tch")) }
 func NewFinding() Finding           { return Finding(fresh("fnd")) }
 func NewMessage() Message           { return Message(fresh("msg")) }
+func NewLink() Link                 { return Link(fresh("lnk")) }
 
 // Check reports whether s is an id with the given prefix, as made here.
 func Check(prefix, s string) error {

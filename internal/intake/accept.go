@@ -146,14 +146,21 @@ func (s *Service) again(ctx context.Context, t Tx, first, k Kept, body []byte, e
 // apply applies a kept delivery's events and marks what follows.
 func (s *Service) apply(ctx context.Context, t Tx, k Kept, events []marketplace.Event, now time.Time) error {
 	for _, e := range events {
-		if e.Kind == marketplace.Noted && e.Ref == (marketplace.Ref{}) {
-			continue // about nobody's purchase; kept, nothing more
-		}
 		if e.MessageID == "" {
 			e.MessageID = k.VendorID
 		}
+		about := e.Ref != (marketplace.Ref{})
+		if e.Kind == marketplace.Noted && !about && e.Terms == nil {
+			continue // about nobody's purchase and no offer; kept, nothing more
+		}
 		if err := keepable(e); err != nil {
 			return err
+		}
+		if e.Kind == marketplace.Noted && !about {
+			if err := s.subs.HearOffer(ctx, t, k.Marketplace, e); err != nil {
+				return err
+			}
+			continue
 		}
 		got, err := s.subs.Apply(ctx, t, k.Marketplace, e, k.ID)
 		if err != nil {

@@ -154,8 +154,14 @@ func (s *Service) enliven(ctx context.Context, t Tx, sub *Subscription, now time
 	return s.note(ctx, t, sub, Fact{Kind: FactLive, At: p.CutOver.Start()}, now)
 }
 
-// merge merges facts, terms and what the event says it continues.
+// merge merges facts, terms and what the event says it continues, and keeps what
+// it says about the sale.
 func (s *Service) merge(ctx context.Context, t Tx, sub *Subscription, e marketplace.Event, now time.Time) (bool, error) {
+	if sale, ok := saleOf(sub.Marketplace, sub.ID, e, now); ok {
+		if err := t.NoteSale(ctx, sale); err != nil {
+			return false, err
+		}
+	}
 	before := sub.Facts
 	sub.Facts = Apply(before, e)
 	changed := !equal(before, sub.Facts)

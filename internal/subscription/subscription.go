@@ -190,6 +190,8 @@ type Tx interface {
 	// WaitingLines lists events that waited for this agreement, oldest first.
 	WaitingLines(ctx context.Context, m marketplace.ID, agreement string) ([]Line, error)
 	AdoptLine(ctx context.Context, line id.Event, sub id.Subscription, changed bool) error
+	// NoteSale keeps what was said of a sale; said again, in whatever order, it adds nothing.
+	NoteSale(ctx context.Context, s Sale) error
 
 	// ProductState reads it; LockProductState makes it (observing) if there is
 	// none and locks it, so that a purchase cannot slip in beside a go-live.

@@ -219,6 +219,23 @@ type Mail struct {
 	Note      string
 }
 
+type Partner struct {
+	ID        string
+	Name      string
+	Folded    string
+	CreatedAt int64
+	CreatedBy string
+}
+
+type PartnerKey struct {
+	Marketplace string
+	Kind        string
+	Value       string
+	Partner     string
+	RecordedAt  int64
+	RecordedBy  string
+}
+
 type ProductState struct {
 	Product   string
 	Mode      string
@@ -260,6 +277,15 @@ type RecordAllocation struct {
 	Period   string
 	Quantity int64
 	Placed   int64
+}
+
+type ReferralLink struct {
+	ID          string
+	Partner     string
+	Marketplace string
+	Product     string
+	MadeAt      int64
+	MadeBy      string
 }
 
 type Subscription struct {
@@ -349,6 +375,18 @@ type Term struct {
 	ToAt         int64
 	StatedAt     int64
 	Version      int64
+}
+
+type Touch struct {
+	ID           string
+	Subscription string
+	Kind         string
+	Link         string
+	Partner      string
+	Said         []byte
+	Claim        string
+	TouchedAt    int64
+	RecordedAt   int64
 }
 
 type UsageEvent struct {
