@@ -247,7 +247,7 @@ func TestATermThatIsNotRenewedEndsAndOneThatIsGoesOn(t *testing.T) {
 	}
 	v.Advance(35 * 24 * time.Hour)
 	v.mu.Lock()
-	if verified[ends.Ref.Purchase] != marketplace.Ending || verified[renews.Ref.Purchase] != marketplace.Renewed {
+	if verified[ends.Ref.Purchase] != marketplace.Ending || verified[renews.Ref.Purchase] != marketplace.Changed {
 		t.Errorf("told %v", verified)
 	}
 	v.mu.Unlock()

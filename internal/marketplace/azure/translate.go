@@ -11,10 +11,11 @@ import (
 const seat = "seat"
 
 // told are the events of what needs no answer ("Implementing a webhook on the
-// SaaS service", 2026).
+// SaaS service", 2026). A renewal is the same purchase with a later term and not,
+// as Renewed says, one that goes on under another agreement.
 var told = map[string]marketplace.EventKind{
 	actionSubscribe:   marketplace.Entitled,
-	actionRenew:       marketplace.Renewed,
+	actionRenew:       marketplace.Changed,
 	actionSuspend:     marketplace.Suspended,
 	actionReinstate:   marketplace.Resumed,
 	actionUnsubscribe: marketplace.Ending,
