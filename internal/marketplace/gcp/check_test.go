@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
@@ -26,12 +27,12 @@ func TestCheckCodes(t *testing.T) {
 	}
 	stopped := [5]marketplace.ReceiptOutcome{suspended, accepted, unsubscribe, unprocessed, unsubscribe}
 	codes := map[string][5]marketplace.ReceiptOutcome{
-		"": same(accepted), "ERROR_CODE_UNSPECIFIED": same(accepted), "INJECTED_ERROR": same(accepted), "LOAD_SHEDDING": same(accepted),
-		"DENIAL_OF_SERVICE_DETECTED": same(accepted), "BILLING_STATUS_UNAVAILABLE": same(accepted), "SERVICE_STATUS_UNAVAILABLE": same(accepted),
+		"": same(accepted), "INJECTED_ERROR": same(accepted), "BILLING_STATUS_UNAVAILABLE": same(accepted), "SERVICE_STATUS_UNAVAILABLE": same(accepted),
 		"NAMESPACE_LOOKUP_UNAVAILABLE": same(accepted), "CLOUD_RESOURCE_MANAGER_BACKEND_UNAVAILABLE": same(accepted),
 		"BILLING_DISABLED": stopped, "SERVICE_NOT_ACTIVATED": stopped, "PROJECT_DELETED": stopped,
 		"NOT_FOUND": same(unprocessed), "PERMISSION_DENIED": same(unprocessed), "RESOURCE_EXHAUSTED": same(unprocessed), "PROJECT_INVALID": same(unprocessed),
-		"CONSUMER_INVALID": same(unprocessed), "BUDGET_EXCEEDED": same(unprocessed), "A_CODE_NOBODY_KNOWS": same(unprocessed),
+		"CONSUMER_INVALID": same(unprocessed), "BUDGET_EXCEEDED": same(unprocessed), "LOAD_SHEDDING": same(unprocessed),
+		"ERROR_CODE_UNSPECIFIED": same(unprocessed), "A_CODE_NOBODY_KNOWS": same(unprocessed),
 	}
 	for code, wants := range codes {
 		for i, want := range wants {
@@ -167,6 +168,21 @@ func TestChecksThatFail(t *testing.T) {
 	got, err := a.Submit(t.Context(), batch(a))
 	if err != nil || got[0].Outcome != marketplace.OutcomeUnprocessed || got[2].Outcome != marketplace.OutcomeUnprocessed || len(g.calls()) != 2 {
 		t.Errorf("%+v %v after %d calls", got, err, len(g.calls()))
+	}
+
+	slow := g.adapter(t)
+	slow.Hurry(50 * time.Millisecond)
+	late := make(chan struct{})
+	g.does(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		if strings.HasSuffix(r.URL.Path, ":check") {
+			<-late
+		}
+		answer(w, 200, `{}`)
+	})
+	got, err = slow.Submit(t.Context(), batch(slow))
+	close(late)
+	if err != nil || got[0].Outcome != marketplace.OutcomeAccepted || got[2].Outcome != marketplace.OutcomeAccepted {
+		t.Errorf("checks that do not end: %+v %v", got, err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())

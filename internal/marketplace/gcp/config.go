@@ -69,6 +69,7 @@ type Adapter struct {
 	c    Config
 	log  *slog.Logger
 	now  func() time.Time
+	look time.Duration     // lookLimit, but in tests
 	auth *auth.Credentials // nil when anonymous
 
 	procurement *procurement.Service
@@ -99,7 +100,7 @@ func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now
 		once.Transport = handover{http.DefaultTransport}
 	}
 	a := &Adapter{
-		c: c, log: log.With("marketplace", string(marketplace.GCP)), now: now,
+		c: c, log: log.With("marketplace", string(marketplace.GCP)), now: now, look: lookLimit,
 		signUpKeys: &keys{url: c.at(keysHost) + signUpKeysPath, read: certificates, client: &plain, now: now},
 		pushKeys:   &keys{url: c.at(keysHost) + pushKeysPath, read: webKeys, client: &plain, now: now},
 	}

@@ -100,6 +100,8 @@ func (s *submission) write() {
 
 // check takes out of the report what Google says not to report.
 func (s *submission) check(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.a.look)
+	defer cancel()
 	service := s.batch[0].Identity.ProductCode
 	var ask []*servicecontrol.Operation
 	for _, o := range s.in.Operations {
@@ -137,6 +139,8 @@ func (s *submission) check(ctx context.Context) {
 // fill writes what the answer says into the receipts of what was sent. An error that
 // names none of it leaves unknown what became of the rest.
 func (s *submission) fill(ctx context.Context, errs []*servicecontrol.ReportError) {
+	ctx, cancel := context.WithTimeout(ctx, s.a.look)
+	defer cancel()
 	rest := marketplace.Receipt{Outcome: marketplace.OutcomeAccepted}
 	failed := map[int][]*servicecontrol.ReportError{}
 	for _, e := range errs {
