@@ -101,8 +101,8 @@ func (c Config) Open(ctx context.Context, hc *http.Client, log *slog.Logger, now
 	}
 	a := &Adapter{
 		c: c, log: log.With("marketplace", string(marketplace.GCP)), now: now, look: lookLimit,
-		signUpKeys: &keys{url: c.at(keysHost) + signUpKeysPath, read: certificates, client: &plain, now: now},
-		pushKeys:   &keys{url: c.at(keysHost) + pushKeysPath, read: webKeys, client: &plain, now: now},
+		signUpKeys: newKeys(c.at(keysHost)+signUpKeysPath, certificates, &plain, now),
+		pushKeys:   newKeys(c.at(keysHost)+pushKeysPath, webKeys, &plain, now),
 	}
 	if !c.Anonymous {
 		var err error

@@ -21,10 +21,15 @@ import (
 
 const (
 	fetchLimit  = 10 * time.Second // one fetch; whoever waits for it has a webhook's or a browser's patience
-	fetchAgain  = 5 * time.Second  // an unknown key id makes no more fetches than this
 	keysDefault = 5 * time.Minute  // when the answer does not say how long it is good
-	keysLongest = 24 * time.Hour
 	keysBytes   = 1 << 20
+
+	keysShortest, keysLongest = time.Minute, 24 * time.Hour // whatever it says
+
+	// A key id nobody knows is asked for at once, for keys are changed without notice;
+	// but whoever invents ids must not make us a flood.
+	fetchWindow = 5 * time.Minute
+	fetchBudget = 20
 )
 
 // keys are the public keys at one address, kept as long as the address says, in
@@ -34,11 +39,17 @@ type keys struct {
 	read   func([]byte) (map[string]*rsa.PublicKey, error)
 	client *http.Client
 	now    func() time.Time
+	turn   chan struct{} // holds one: whose turn it is to fetch
 
-	mu      sync.Mutex // held while fetching: one fetch for all who wait
-	known   map[string]*rsa.PublicKey
-	fetched time.Time
+	mu      sync.Mutex
+	all     map[string]*rsa.PublicKey
 	until   time.Time
+	window  time.Time
+	fetches int // in the window
+}
+
+func newKeys(url string, read func([]byte) (map[string]*rsa.PublicKey, error), client *http.Client, now func() time.Time) *keys {
+	return &keys{url: url, read: read, client: client, now: now, turn: make(chan struct{}, 1)}
 }
 
 var errNoKey = errors.New("no key has this id")
@@ -46,49 +57,78 @@ var errNoKey = errors.New("no key has this id")
 // find returns the key of an id. errNoKey is a completed check; any other error
 // means that the keys could not be had.
 func (k *keys) find(ctx context.Context, id string) (*rsa.PublicKey, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := k.now()
-	key, ok := k.known[id]
-	fresh := now.Before(k.until)
-	if ok && fresh {
+	if key := k.known(id); key != nil {
 		return key, nil
 	}
-	if !fresh || now.Sub(k.fetched) >= fetchAgain {
-		if err := k.fetch(ctx, now); err != nil {
-			return nil, err
-		}
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for keys: %w", ctx.Err())
 	}
-	if key, ok = k.known[id]; !ok {
-		return nil, errNoKey
+	if key := k.known(id); key != nil {
+		return key, nil // somebody else has just fetched it
 	}
-	return key, nil
+	if !k.spend() {
+		return nil, fmt.Errorf("keys were fetched %d times in %s", fetchBudget, fetchWindow)
+	}
+	if err := k.fetch(ctx); err != nil {
+		return nil, fmt.Errorf("fetch keys: %w", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if key := k.all[id]; key != nil {
+		return key, nil
+	}
+	return nil, errNoKey
 }
 
-func (k *keys) fetch(ctx context.Context, now time.Time) error {
+// known is the key of an id while it may be kept.
+func (k *keys) known(id string) *rsa.PublicKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.now().Before(k.until) {
+		return nil
+	}
+	return k.all[id]
+}
+
+func (k *keys) spend() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now := k.now(); now.Sub(k.window) >= fetchWindow {
+		k.window, k.fetches = now, 0
+	}
+	k.fetches++
+	return k.fetches <= fetchBudget
+}
+
+func (k *keys) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
 	if err != nil {
-		return fmt.Errorf("fetch keys: %w", err)
+		return err
 	}
 	answer, err := k.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("fetch keys: %w", err)
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, keysBytes))
 	if err != nil {
-		return fmt.Errorf("fetch keys: %w", err)
+		return err
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("fetch keys: %s", answer.Status)
+		return errors.New(answer.Status)
 	}
-	known, err := k.read(body)
+	all, err := k.read(body)
 	if err != nil {
-		return fmt.Errorf("fetch keys: %w", err)
+		return err
 	}
-	k.known, k.fetched, k.until = known, now, now.Add(goodFor(answer.Header))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all, k.until = all, k.now().Add(goodFor(answer.Header))
 	return nil
 }
 
@@ -102,7 +142,7 @@ func goodFor(h http.Header) time.Duration {
 		seconds, err := strconv.Atoi(text)
 		age, _ := strconv.Atoi(h.Get("Age"))
 		if err == nil {
-			return min(max(time.Duration(seconds-max(age, 0))*time.Second, 0), keysLongest)
+			return min(max(time.Duration(seconds-max(age, 0))*time.Second, keysShortest), keysLongest)
 		}
 	}
 	return keysDefault
