@@ -12,16 +12,31 @@ import (
 	"github.com/tailmarket/tailmarket/internal/money"
 )
 
-// judge is the state of a record by its attempts.
-func judge(r Record) ledger.Outcome {
+func attemptsOf(r Record) []ledger.Attempt {
 	attempts := make([]ledger.Attempt, len(r.Attempts))
 	for i, a := range r.Attempts {
-		attempts[i] = ledger.Attempt{ID: a.ID, N: a.N, Answer: a.Answer, Quantity: a.Quantity, Says: a.Says}
+		attempts[i] = ledger.Attempt{ID: a.ID, N: a.N, Answer: a.Answer, Quantity: a.Quantity, Says: a.Says, Wall: a.WallAt}
 		if !a.Says {
 			attempts[i].Quantity = r.Quantity
 		}
 	}
-	return ledger.Judge(r.Quantity, attempts, false)
+	return attempts
+}
+
+// judge is the state of a record by its attempts.
+func judge(r Record) ledger.Outcome { return ledger.Judge(r.Quantity, attemptsOf(r), false) }
+
+// repeatable reports whether the vendor would still take the same record for the
+// same one: after that an identical record could be billed a second time.
+func (s *Service) repeatable(r Record) bool {
+	v, ok := s.Vendors[r.Marketplace]
+	if !ok {
+		return true // nobody can send it
+	}
+	limit := v.Rules(r.Product).ResendFor
+	since, doubtful := ledger.DoubtSince(attemptsOf(r))
+	// A call begins up to abandonAfter later than the attempt is stored.
+	return limit == 0 || !doubtful || limit > 0 && s.Wall().Sub(since) < limit-abandonAfter
 }
 
 // acknowledge stores what the marketplace answered for each record of a call, in
@@ -171,11 +186,21 @@ func (s *Service) settleRecord(ctx context.Context, tx Tx, acct Account, r *Reco
 	find := Finding{Cause: string(r.ID), Subscription: r.Subscription, Meter: r.Meter, Record: r.ID, Quantity: text(r.Quantity, r.Scale), Owner: "operator"}
 	switch out.State {
 	case ledger.RecordAccepted:
+		if out.Conflict && out.Quantity == r.Quantity { // another quantity is a finding anyway
+			find.Class, find.Owner, find.Detail = FindUnexplainedDuplicate, "finance", "the slot held this quantity before any attempt of ours could write it: somebody else reports to the listing"
+			if err := s.raise(ctx, tx, find); err != nil {
+				return err
+			}
+		}
 		return s.accept(ctx, tx, acct, r, out.Quantity, now)
 	case ledger.RecordQueued:
 		return s.place(ctx, tx, r, out.State, ledger.Queued, ledger.NoReason, now)
 	case ledger.RecordHeld:
 		find.Class, find.Detail = FindHeld, fmt.Sprintf("the marketplace refuses it as %s; mend the cause and release it before %s", out.Reason, r.Deadline.Format(time.RFC3339))
+		if out.Reason == ledger.SuspendedHold { // one finding for the purchase: the buyer's payment mends all of its records
+			find.Cause, find.Record, find.Quantity = string(r.Subscription)+" suspended", "", ""
+			find.Detail = "the marketplace says that the purchase is suspended; its records wait, and are sent again when it goes on"
+		}
 		if err := s.raise(ctx, tx, find); err != nil {
 			return err
 		}
@@ -190,6 +215,9 @@ func (s *Service) settleRecord(ctx context.Context, tx Tx, acct Account, r *Reco
 	case now.After(r.Deadline):
 		find.Class, r.Parked = FindUnsureTooLate, true
 		find.Detail = "it may have been recorded, and the window to ask again has passed; compare with the marketplace's report and rule"
+	case !s.repeatable(*r):
+		find.Class, r.Parked = FindUnsureNotRepeated, true
+		find.Detail = "it may have been recorded, and the marketplace might bill the same record again; compare with its report and rule"
 	default:
 		r.Parked = false
 		return s.place(ctx, tx, r, ledger.RecordUnsure, ledger.Unsure, ledger.NoReason, now)
@@ -376,7 +404,7 @@ func (s *Service) word(ctx context.Context, rec id.Record, a Attempt, actor, why
 			a.Quantity, a.Says = q, true
 		}
 		now := s.Now()
-		a.ID, a.Record, a.N, a.BegunAt, a.AnsweredAt, a.Detail = id.NewAttempt(), rec, len(r.Attempts)+1, now, now, actor+": "+why
+		a.ID, a.Record, a.N, a.BegunAt, a.WallAt, a.AnsweredAt, a.Detail = id.NewAttempt(), rec, len(r.Attempts)+1, now, s.Wall(), now, actor+": "+why
 		if err := tx.AddAttempt(ctx, a); err != nil {
 			return err
 		}

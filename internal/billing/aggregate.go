@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -80,6 +81,9 @@ func (s *Service) sealPast(ctx context.Context, tx Tx, sub id.Subscription, clos
 	}
 	ms := meters(p, t.Marketplace)
 	if err := s.lockMeters(ctx, tx, t, ms); err != nil {
+		return 0, false, again, err
+	}
+	if err := s.resume(ctx, tx, t, acct, false, now); err != nil {
 		return 0, false, again, err
 	}
 	queued, at, beat := false, hourly(ctx, tx, sub), heartbeat(ms, rules)
@@ -197,6 +201,7 @@ func (x seal) deadline() time.Time {
 // (window passed, slot taken, too much for one record) stays open, and the next
 // hour's seal posts it. The scope is locked.
 func (s *Service) sealHour(ctx context.Context, tx Tx, x seal) (froze bool, err error) {
+	x.t.Identity = named(x.t.Identity, x.rules)
 	use := HourUse{Subscription: x.t.Subscription, Meter: x.m.ID, Hour: x.slot}
 	if use.Allowance, use.PerHour, err = s.allowance(x.t, x.m); err != nil {
 		return false, err
@@ -241,10 +246,13 @@ func (s *Service) slot(ctx context.Context, tx Tx, x seal) (rec *Record, most in
 		return nil, 0, nil
 	}
 	if missing := x.rules.Identity(x.t.Identity); len(missing) > 0 {
-		return nil, 0, s.raise(ctx, tx, Finding{
+		if err := s.raise(ctx, tx, Finding{
 			Class: FindMissingIdentity, Cause: string(x.t.Subscription), Subscription: x.t.Subscription, Owner: "operator",
-			Detail: fmt.Sprintf("usage stays open: %v", missing),
-		})
+			Detail: fmt.Sprintf("usage stays open until it is known: %v", missing),
+		}); err != nil {
+			return nil, 0, err
+		}
+		return nil, 0, s.noteWaiting(ctx, tx, x, ledger.MissingIdentity)
 	}
 	r := Record{
 		ID: id.NewRecord(), Subscription: x.t.Subscription, Lineage: x.t.Lineage, Marketplace: x.t.Marketplace, Product: x.t.Product, Meter: x.m.ID,
@@ -260,7 +268,7 @@ func (s *Service) slot(ctx context.Context, tx Tx, x seal) (rec *Record, most in
 		return nil, 0, err
 	}
 	if !free {
-		return nil, 0, s.noteTaken(ctx, tx, x)
+		return nil, 0, s.noteWaiting(ctx, tx, x, ledger.SlotTaken)
 	}
 	const most64 = 1 << 62
 	if x.rules.MaxQuantity <= 0 || x.rules.MaxQuantity > most64/x.m.Whole() {
@@ -269,8 +277,14 @@ func (s *Service) slot(ctx context.Context, tx Tx, x seal) (rec *Record, most in
 	return &r, x.rules.MaxQuantity * x.m.Whole(), nil
 }
 
-// noteTaken tells the story of units that wait because their slot is taken.
-func (s *Service) noteTaken(ctx context.Context, tx Tx, x seal) error {
+// named adds what the vendor calls the product, where records name it.
+func named(i marketplace.VendorIdentity, r marketplace.Rules) marketplace.VendorIdentity {
+	i.ProductCode = cmp.Or(i.ProductCode, r.ProductCode)
+	return i
+}
+
+// noteWaiting tells the story of units that wait, and why.
+func (s *Service) noteWaiting(ctx context.Context, tx Tx, x seal, why ledger.Reason) error {
 	periods, err := tx.OpenPeriods(ctx, x.t.Subscription, x.m.ID, false)
 	if err != nil {
 		return err
@@ -283,7 +297,7 @@ func (s *Service) noteTaken(ctx context.Context, tx Tx, x seal) error {
 		}
 		if q := b[ledger.Open]; q > 0 {
 			e := x.entry()
-			e.Period, e.From, e.To, e.Quantity, e.Reason = period, ledger.Open, ledger.Open, q, ledger.SlotTaken
+			e.Period, e.From, e.To, e.Quantity, e.Reason = period, ledger.Open, ledger.Open, q, why
 			entries = append(entries, e)
 		}
 	}

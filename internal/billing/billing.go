@@ -79,6 +79,9 @@ type Terms struct {
 	Plan         string     // in force at the instant
 	Offer        string
 	Quantities   map[string]int64 // contracted
+	Term         time.Time        // start of the vendor's term; zero while it is not known
+	Suspended    bool             // said by the marketplace, now
+	SwitchedAt   time.Time        // when it was suspended or resumed last; zero when never
 }
 
 // firstHour is the first hour that may be metered; false when there is none yet.
@@ -164,8 +167,11 @@ func scale(m catalog.Meter, r marketplace.Rules) ledger.Scale {
 }
 
 // periodOf is the counting period of an instant, named by its start.
-func periodOf(r marketplace.Rules, at time.Time) string {
+func periodOf(r marketplace.Rules, term, at time.Time) string {
 	from, _ := r.Period(at)
+	if r.PeriodFrom != nil {
+		from, _ = r.PeriodFrom(term, at)
+	}
 	return from.UTC().Format(time.RFC3339)
 }
 

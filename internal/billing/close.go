@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -112,6 +113,10 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 	if err := s.lockMeters(ctx, tx, t, ms); err != nil {
 		return err
 	}
+	why := ledger.NoSlot
+	if len(rules.Identity(named(t.Identity, rules))) > 0 {
+		why = ledger.MissingIdentity
+	}
 	acct.FinalAt = now
 	if first, err := tx.FinishBilling(ctx, acct.Subscription, now); err != nil {
 		return err
@@ -137,10 +142,13 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 			return err
 		}
 		for _, period := range periods {
-			if err := s.finish(ctx, tx, acct, m, period, ledger.NoSlot, now); err != nil {
+			if err := s.finish(ctx, tx, acct, m, period, why, now); err != nil {
 				return err
 			}
 		}
+	}
+	if err := s.resume(ctx, tx, t, acct, true, now); err != nil {
+		return err
 	}
 	if rules.AfterEnd.Limit > 0 {
 		if err := tx.HastenRecords(ctx, t.Subscription, t.EndsAt.Add(rules.AfterEnd.Limit)); err != nil {
@@ -213,7 +221,7 @@ func (s *Service) finish(ctx context.Context, tx Tx, acct Account, m catalog.Met
 			continue
 		}
 		// Less than a whole unit was never billable.
-		if part := e.Quantity % int64(s.unit(acct, m)); why == ledger.NoSlot && part > 0 {
+		if part := e.Quantity % int64(s.unit(acct, m)); (why == ledger.NoSlot || why == ledger.MissingIdentity) && part > 0 {
 			f := e
 			f.Quantity, f.Reason = part, ledger.Fraction
 			entries, e.Quantity = append(entries, f), e.Quantity-part
@@ -264,39 +272,6 @@ func (s *Service) writtenOff(ctx context.Context, tx Tx, acct Account, m catalog
 	return s.raise(ctx, tx, f)
 }
 
-// expireHeld writes off held records that no marketplace can take any more, and
-// says when to look again.
-func (s *Service) expireHeld(ctx context.Context, tx Tx, acct Account, now time.Time) (again time.Time, err error) {
-	held, err := tx.RecordsInState(ctx, acct.Subscription, ledger.RecordHeld)
-	if err != nil {
-		return again, err
-	}
-	for _, recID := range held {
-		r, err := tx.GetRecord(ctx, recID)
-		if err != nil {
-			return again, err
-		}
-		if !now.After(r.Deadline) {
-			if at := r.Deadline.Add(time.Minute); again.IsZero() || at.Before(again) {
-				again = at
-			}
-			continue
-		}
-		if err := tx.LockBilling(ctx, Scope{acct.Lineage, r.Meter}); err != nil {
-			return again, err
-		}
-		if err := s.giveUp(ctx, tx, acct, r, now); err != nil {
-			return again, err
-		}
-	}
-	return again, nil
-}
-
-// giveUp frees a held record for good.
-func (s *Service) giveUp(ctx context.Context, tx Tx, acct Account, r Record, now time.Time) error {
-	return s.settleRecord(ctx, tx, acct, &r, ledger.Outcome{State: ledger.RecordFreed, Goes: ledger.WrittenOff, Reason: r.Reason}, now)
-}
-
 // meterOf finds a record's meter, also when the catalog has lost it.
 func (s *Service) meterOf(product, meter string, scale int) catalog.Meter {
 	if p, ok := s.Catalog.Product(product); ok {
@@ -309,13 +284,7 @@ func (s *Service) meterOf(product, meter string, scale int) catalog.Meter {
 
 // refreshSubject names the purchase behind an identity for a refresh.
 func refreshSubject(m marketplace.ID, i marketplace.VendorIdentity) string {
-	switch {
-	case i.License != "":
-		return string(m) + "|licence|" + i.License
-	case i.Resource != "":
-		return string(m) + "|resource|" + i.Resource
-	}
-	return string(m) + "|account|" + i.Account + i.Customer
+	return string(m) + "|licence|" + cmp.Or(i.License, i.Resource)
 }
 
 func text(q int64, scale int) string { return money.Format(q, scale) }

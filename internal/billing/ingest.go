@@ -246,7 +246,7 @@ func (s *Service) resolve(ctx context.Context, tx Tx, a *arrival, now time.Time)
 		a.end(Quarantine, string(UnknownMeter))
 		return nil
 	}
-	a.meter, a.period = m, periodOf(rules, a.e.UsedAt)
+	a.meter, a.period = m, periodOf(rules, t.Term, a.e.UsedAt)
 	if why := a.measure(); why != "" {
 		a.end(InvalidForm, why)
 		return nil

@@ -85,8 +85,9 @@ type Attempt struct {
 	ID         id.Attempt
 	Record     id.Record
 	N          int
-	Call       string // attempts of one call share it
-	BegunAt    time.Time
+	Call       string    // attempts of one call share it
+	BegunAt    time.Time // business time
+	WallAt     time.Time // wall time, for vendors that remember a record for so long only
 	Answer     ledger.Answer
 	Quantity   int64
 	Says       bool
@@ -118,6 +119,7 @@ type FindingClass string
 const (
 	FindUnexplainedDuplicate FindingClass = "unexplained_duplicate" // the slot holds a record that no attempt of ours explains
 	FindUnsureTooLate        FindingClass = "unsure_past_window"    // nobody can ask the vendor any more
+	FindUnsureNotRepeated    FindingClass = "unsure_not_repeated"   // the vendor might take the same record for a second one
 	FindOtherQuantity        FindingClass = "other_quantity"        // the vendor holds another quantity
 	FindContradiction        FindingClass = "contradiction"         // an answer came that cannot be true with what is settled
 	FindHeld                 FindingClass = "held"                  // refused for a reason that somebody can mend

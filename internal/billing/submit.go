@@ -294,7 +294,13 @@ func (r *run) begin(ctx context.Context, batch []parcel) (begun []begunParcel, e
 			if rec.State == ledger.RecordSent || rec.Parked || !judge(rec).MaySend() {
 				continue
 			}
-			a := Attempt{ID: id.NewAttempt(), Record: rec.ID, N: len(rec.Attempts) + 1, Call: call, BegunAt: r.Now()}
+			if !r.repeatable(rec) { // since it was listed
+				if _, err := r.apply(ctx, tx, rec.ID, r.Now()); err != nil {
+					return err
+				}
+				continue
+			}
+			a := Attempt{ID: id.NewAttempt(), Record: rec.ID, N: len(rec.Attempts) + 1, Call: call, BegunAt: r.Now(), WallAt: r.Wall()}
 			if err := tx.AddAttempt(ctx, a); err != nil {
 				return err
 			}

@@ -51,14 +51,18 @@ func (t *Tx) Terms(ctx context.Context, sub id.Subscription, at time.Time) (bill
 	}
 	out := billing.Terms{
 		Subscription: s.ID, Lineage: s.Lineage, Marketplace: s.Marketplace, Product: s.Product, Identity: s.Identity(), CutOver: s.CutOver,
-		StartsAt: s.StartsAt(), EndsAt: s.EndsAt(), Plan: s.Plan,
+		StartsAt: s.StartsAt(), EndsAt: s.EndsAt(), Plan: s.Plan, Suspended: s.Facts.Pause.On, SwitchedAt: s.Facts.Pause.At,
 	}
 	rows, err := t.SubscriptionTerms(ctx, sub)
 	if err != nil {
 		return out, err
 	}
+	named := "" // the plan, in the vendor's word
 	if in, ok := subscription.InForce(rows, at); ok {
-		out.Plan, out.Offer, out.Quantities = in.Plan, in.Offer, in.Quantities
+		out.Plan, out.Offer, out.Quantities, out.Term, named = in.Plan, in.Offer, in.Quantities, in.From, in.Named
+	}
+	if s.Marketplace == marketplace.Azure { // an event names the purchase and its plan, and nobody's account
+		out.Identity = marketplace.VendorIdentity{Resource: s.Purchase, Plan: named}
 	}
 	return out, nil
 }

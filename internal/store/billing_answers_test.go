@@ -30,7 +30,7 @@ func without(h time.Time) func(int, []marketplace.Receipt) []marketplace.Receipt
 
 // try submits once; what it says is for the due row.
 func (w *meterWorld) try() error {
-	_, err := w.Submit(w.t.Context(), "aws")
+	_, err := w.Submit(w.t.Context(), string(w.m))
 	return err
 }
 
@@ -54,7 +54,7 @@ func (w *meterWorld) places(meter string, want map[ledger.Place]string) {
 // sendable is what a replica would send now.
 func (w *meterWorld) sendable() []billing.Record {
 	w.t.Helper()
-	got, err := w.db.Store.Sendable(w.t.Context(), "aws", 100)
+	got, err := w.db.Store.Sendable(w.t.Context(), w.m, 100)
 	w.ok(err)
 	return got
 }

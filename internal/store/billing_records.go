@@ -48,7 +48,7 @@ const noQuantity = -1 // the vendor did not say what it holds
 func toAttempt(r db.Attempt) billing.Attempt {
 	a := billing.Attempt{
 		ID: id.Attempt(r.ID), Record: id.Record(r.Record), N: int(r.N), Call: r.Call, BegunAt: fromMicros(r.BegunAt), Answer: ledger.Answer(r.Answer),
-		Receipt: r.Receipt, Detail: r.Detail, AnsweredAt: fromMicros(r.AnsweredAt),
+		Receipt: r.Receipt, Detail: r.Detail, AnsweredAt: fromMicros(r.AnsweredAt), WallAt: fromMicros(r.WallAt),
 	}
 	if r.Quantity != noQuantity {
 		a.Quantity, a.Says = r.Quantity, true
@@ -176,7 +176,7 @@ func (t *Tx) Unsettled(ctx context.Context, sub id.Subscription) (int, error) {
 func (t *Tx) AddAttempt(ctx context.Context, a billing.Attempt) error {
 	err := t.q.AddAttempt(ctx, db.AddAttemptParams{
 		ID: string(a.ID), Record: string(a.Record), N: int64(a.N), Call: a.Call, BegunAt: micros(a.BegunAt), Answer: string(a.Answer), Quantity: said(a),
-		Receipt: a.Receipt, Detail: a.Detail, AnsweredAt: micros(a.AnsweredAt),
+		Receipt: a.Receipt, Detail: a.Detail, AnsweredAt: micros(a.AnsweredAt), WallAt: micros(a.WallAt),
 	})
 	if err == nil {
 		err = t.q.CountAttempt(ctx, string(a.Record))

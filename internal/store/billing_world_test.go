@@ -96,7 +96,9 @@ type vendor struct {
 	bad      string // a slot that refuses the whole call
 	single   marketplace.ReceiptOutcome
 	monthCut func(clock.Hour) time.Time
-	sent     []marketplace.Record // everything we ever sent
+	rules    *marketplace.Rules                           // of another marketplace
+	takes    func(marketplace.Record) marketplace.Receipt // how it answers for one record
+	sent     []marketplace.Record                         // everything we ever sent
 }
 
 func slotOf(license id.Subscription, dimension string, at time.Time) string {
@@ -104,6 +106,9 @@ func slotOf(license id.Subscription, dimension string, at time.Time) string {
 }
 
 func (v *vendor) Rules(string) marketplace.Rules {
+	if v.rules != nil {
+		return *v.rules
+	}
 	return marketplace.Rules{
 		BatchRecords: 25, BatchBytes: 1 << 20, WholeUnits: true, MaxQuantity: 1 << 31, Heartbeat: true, ZeroAllowed: true,
 		Back: marketplace.Window{Limit: 24 * time.Hour}, AfterEnd: marketplace.Window{Target: 20 * time.Minute, Limit: time.Hour}, MonthCut: v.monthCut,
@@ -141,13 +146,16 @@ func (v *vendor) Submit(_ context.Context, batch []marketplace.Record) ([]market
 			out = append(out, marketplace.Receipt{Key: r.Key, Outcome: marketplace.OutcomeUnprocessed})
 			continue
 		}
-		o := marketplace.OutcomeAccepted
-		if _, taken := v.slots[r.Key]; taken {
-			o = marketplace.OutcomeDuplicate
+		var said marketplace.Receipt
+		if v.takes != nil {
+			said = v.takes(r)
+		} else if _, taken := v.slots[r.Key]; taken {
+			said.Outcome = marketplace.OutcomeDuplicate
 		} else {
-			v.slots[r.Key] = r.Quantity
+			said.Outcome, v.slots[r.Key] = marketplace.OutcomeAccepted, r.Quantity
 		}
-		out = append([]marketplace.Receipt{{Key: r.Key, Outcome: o}}, out...)
+		said.Key = r.Key
+		out = append([]marketplace.Receipt{said}, out...)
 	}
 	if w == "lost" {
 		return nil, fault.New(fault.Unsure, "cut")
@@ -168,7 +176,9 @@ type meterWorld struct {
 	t    *testing.T
 	v    *vendor
 	sub  id.Subscription
+	m    marketplace.ID
 	now  time.Time
+	wall time.Time
 	n    int
 	term map[id.Subscription]billing.Terms
 	db   *termed
@@ -177,7 +187,7 @@ type meterWorld struct {
 func metering(t *testing.T, s *store.Store) *meterWorld {
 	t.Helper()
 	start := time.Date(2026, 11, 3, 7, 10, 0, 0, time.UTC)
-	w := &meterWorld{t: t, v: &vendor{slots: map[string]string{}}, sub: id.NewSubscription(), now: start, term: map[id.Subscription]billing.Terms{}}
+	w := &meterWorld{t: t, v: &vendor{slots: map[string]string{}}, sub: id.NewSubscription(), m: marketplace.AWS, now: start, wall: start, term: map[id.Subscription]billing.Terms{}}
 	w.term[w.sub] = billing.Terms{
 		Subscription: w.sub, Lineage: w.sub, Marketplace: "aws", Product: "tailnet", Plan: "standard", StartsAt: start, CutOver: clock.HourOf(start),
 		Identity: marketplace.VendorIdentity{Account: "123456789012", License: string(w.sub)},
@@ -185,7 +195,7 @@ func metering(t *testing.T, s *store.Store) *meterWorld {
 	w.db = &termed{Store: s, terms: w.term, marks: map[string]time.Time{}}
 	w.Service = billing.New(billing.Options{
 		Store: w.db, Catalog: catalog.Default(), Vendors: map[marketplace.ID]billing.Submitter{"aws": w.v},
-		Now: func() time.Time { return w.now }, Wall: func() time.Time { return start }, Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return w.now }, Wall: func() time.Time { return w.wall }, Log: slog.New(slog.DiscardHandler),
 	})
 	return w
 }
@@ -318,7 +328,7 @@ func (w *meterWorld) seal() {
 func (w *meterWorld) send() {
 	w.t.Helper()
 	for range 12 {
-		if _, err := w.Submit(w.t.Context(), "aws"); err == nil {
+		if _, err := w.Submit(w.t.Context(), string(w.m)); err == nil {
 			return
 		}
 	}

@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/tailmarket/tailmarket/internal/id"
+import (
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/id"
+)
 
 // RecordState is where a frozen record stands. Only accepted and freed are final.
 type RecordState string
@@ -73,6 +77,7 @@ type Attempt struct {
 	Answer   Answer
 	Quantity int64 // what the marketplace holds, when accepted
 	Says     bool  // the marketplace itself said what it holds
+	Wall     time.Time
 }
 
 // Outcome of the set of a record's attempts.
@@ -81,7 +86,7 @@ type Outcome struct {
 	Quantity int64  // accepted
 	Goes     Place  // where freed or held units go: Open, Held or WrittenOff
 	Reason   Reason // why
-	Conflict bool   // the slot holds something that is not ours: a finding
+	Conflict bool   // the slot holds something that no attempt of ours explains: a finding
 }
 
 // Judge computes a record's state from the set of its attempts and the quantity
@@ -89,12 +94,14 @@ type Outcome struct {
 // slot was frozen after a restore: no attempt of ours is then known to be the only one.
 func Judge(frozen int64, attempts []Attempt, fenced bool) Outcome {
 	gone, released := spoken(attempts)
-	var refusal Attempt
+	var refusal, holds Attempt
 	unproven, duplicate := 0, 0
 	for _, a := range attempts {
 		switch {
-		case a.Answer == TookIt, a.Answer == RuledThere, a.Answer == Duplicate && a.Says:
+		case a.Answer == TookIt, a.Answer == RuledThere:
 			return Outcome{State: RecordAccepted, Quantity: a.Quantity}
+		case a.Answer == Duplicate && a.Says:
+			holds = a
 		case a.N < gone:
 		case a.Answer == Duplicate:
 			duplicate++
@@ -105,6 +112,9 @@ func Judge(frozen int64, attempts []Attempt, fenced bool) Outcome {
 		}
 	}
 	switch {
+	case holds.Answer != "":
+		// The bill has what the slot holds, whoever wrote it.
+		return Outcome{State: RecordAccepted, Quantity: holds.Quantity, Conflict: unproven == 0 || fenced}
 	case duplicate > 0 && unproven > 0 && !fenced:
 		// An earlier or later call of this very record may be what the slot holds.
 		return Outcome{State: RecordAccepted, Quantity: frozen}
@@ -116,6 +126,22 @@ func Judge(frozen int64, attempts []Attempt, fenced bool) Outcome {
 		return freed(refusal.Answer)
 	}
 	return Outcome{State: RecordQueued}
+}
+
+// DoubtSince is the wall time of the earliest attempt that may have been recorded;
+// false when there is none. A vendor that takes an identical record for the same
+// one does so for a while, and the while begins there.
+func DoubtSince(attempts []Attempt) (since time.Time, doubtful bool) {
+	gone, _ := spoken(attempts)
+	for _, a := range attempts {
+		if a.N < gone || a.Answer.proven() {
+			continue
+		}
+		if !doubtful || a.Wall.Before(since) {
+			since, doubtful = a.Wall, true
+		}
+	}
+	return since, doubtful
 }
 
 // spoken is the place of the last word of an operator of each kind, 0 for none.

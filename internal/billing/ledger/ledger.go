@@ -41,20 +41,21 @@ var Places = []Place{Open, Included, Carried, Queued, Sent, Unsure, Held, Accept
 type Reason string
 
 const (
-	NoReason       Reason = ""
-	Cap            Reason = "cap"
-	Fraction       Reason = "fraction"
-	NoSlot         Reason = "no_slot"
-	NotSubscribed  Reason = "not_subscribed"
-	AfterFinalSeal Reason = "after_final_seal"
-	SuspendedHold  Reason = "suspended"
-	InvalidRecord  Reason = "invalid"
-	Expired        Reason = "expired"
-	SlotTaken      Reason = "slot_taken"
-	OtherQuantity  Reason = "other_quantity" // the marketplace holds another quantity than we froze
-	TakenBack      Reason = "taken_back"     // a correction took back what was written off
-	LineageMerged  Reason = "lineage_merged" // two purchases turned out to continue one another
-	Operator       Reason = "operator"
+	NoReason        Reason = ""
+	Cap             Reason = "cap"
+	Fraction        Reason = "fraction"
+	NoSlot          Reason = "no_slot"
+	NotSubscribed   Reason = "not_subscribed"
+	AfterFinalSeal  Reason = "after_final_seal"
+	MissingIdentity Reason = "missing_identity" // the marketplace has not said yet whom a record must name
+	SuspendedHold   Reason = "suspended"
+	InvalidRecord   Reason = "invalid"
+	Expired         Reason = "expired"
+	SlotTaken       Reason = "slot_taken"
+	OtherQuantity   Reason = "other_quantity" // the marketplace holds another quantity than we froze
+	TakenBack       Reason = "taken_back"     // a correction took back what was written off
+	LineageMerged   Reason = "lineage_merged" // two purchases turned out to continue one another
+	Operator        Reason = "operator"
 )
 
 // moves are the legal ones; true: a reason is required.

@@ -2,8 +2,10 @@ package ledger_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -413,6 +415,63 @@ func TestMaySend(t *testing.T) {
 		}
 		if out := ledger.Judge(5, attempts, false); out.MaySend() != c.want {
 			t.Errorf("after %v the record is %+v, and may be sent: %v", c.answers, out, !c.want)
+		}
+	}
+}
+
+// What a marketplace says its slot holds is on the bill, whoever wrote it; an
+// attempt of ours must explain it, or somebody looks.
+func TestJudgeWhatTheSlotHolds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		others   []ledger.Answer
+		fenced   bool
+		conflict bool
+	}{
+		"our lost call":               {[]ledger.Answer{ledger.CallUnsure}, false, false},
+		"our lost call, restored":     {[]ledger.Answer{ledger.CallUnsure}, true, true},
+		"nobody's call":               {nil, false, true},
+		"calls that recorded nothing": {[]ledger.Answer{ledger.Throttled, ledger.SuspendedHere, ledger.Released}, false, true},
+	} {
+		attempts := []ledger.Attempt{{N: 9, Answer: ledger.Duplicate, Quantity: 3, Says: true}}
+		for i, a := range c.others {
+			attempts = append(attempts, ledger.Attempt{N: i + 1, Answer: a, Quantity: 7})
+		}
+		want := ledger.Outcome{State: ledger.RecordAccepted, Quantity: 3, Conflict: c.conflict}
+		if got := ledger.Judge(7, attempts, c.fenced); got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+	}
+}
+
+func TestDoubtSince(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 11, 3, 7, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		answers  []ledger.Answer
+		minute   int
+		doubtful bool
+	}{
+		{nil, 0, false},
+		{[]ledger.Answer{ledger.Throttled, ledger.CallRefused, ledger.Unprocessed, ledger.NotSent, ledger.SuspendedHere, ledger.Released}, 0, false},
+		{[]ledger.Answer{ledger.Throttled, ledger.Unanswered, ledger.CallUnsure}, 1, true},
+		{[]ledger.Answer{ledger.NotMentioned, ledger.Throttled}, 0, true},
+		{[]ledger.Answer{ledger.Throttled, ledger.Throttled, ledger.VendorFailed}, 2, true},
+		{[]ledger.Answer{ledger.Unanswered, ledger.RuledGone}, 0, false},
+		{[]ledger.Answer{ledger.Unanswered, ledger.RuledGone, ledger.CallUnsure}, 2, true},
+	} {
+		var attempts []ledger.Attempt
+		for i, a := range c.answers {
+			attempts = append(attempts, ledger.Attempt{N: i + 1, Answer: a, Wall: start.Add(time.Duration(i) * time.Minute)})
+		}
+		since, doubtful := ledger.DoubtSince(attempts)
+		if doubtful != c.doubtful || doubtful && !since.Equal(start.Add(time.Duration(c.minute)*time.Minute)) {
+			t.Errorf("%v: %s %v", c.answers, since, doubtful)
+		}
+		if slices.Reverse(attempts); doubtful {
+			if again, _ := ledger.DoubtSince(attempts); !again.Equal(since) {
+				t.Errorf("%v: in another order %s", c.answers, again)
+			}
 		}
 	}
 }

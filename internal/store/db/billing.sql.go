@@ -32,8 +32,8 @@ func (q *Queries) AddAllocation(ctx context.Context, arg AddAllocationParams) er
 }
 
 const addAttempt = `-- name: AddAttempt :exec
-INSERT INTO attempts (id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+INSERT INTO attempts (id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 `
 
 type AddAttemptParams struct {
@@ -47,6 +47,7 @@ type AddAttemptParams struct {
 	Receipt    string
 	Detail     string
 	AnsweredAt int64
+	WallAt     int64
 }
 
 func (q *Queries) AddAttempt(ctx context.Context, arg AddAttemptParams) error {
@@ -61,6 +62,7 @@ func (q *Queries) AddAttempt(ctx context.Context, arg AddAttemptParams) error {
 		arg.Receipt,
 		arg.Detail,
 		arg.AnsweredAt,
+		arg.WallAt,
 	)
 	return err
 }
@@ -361,7 +363,7 @@ func (q *Queries) AnswerAttempt(ctx context.Context, arg AnswerAttemptParams) (i
 }
 
 const attemptsBetween = `-- name: AttemptsBetween :many
-SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at
+SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
 FROM attempts
 WHERE record >= $1
   AND record <= $2
@@ -393,6 +395,7 @@ func (q *Queries) AttemptsBetween(ctx context.Context, arg AttemptsBetweenParams
 			&i.Receipt,
 			&i.Detail,
 			&i.AnsweredAt,
+			&i.WallAt,
 		); err != nil {
 			return nil, err
 		}
@@ -408,7 +411,7 @@ func (q *Queries) AttemptsBetween(ctx context.Context, arg AttemptsBetweenParams
 }
 
 const attemptsOf = `-- name: AttemptsOf :many
-SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at
+SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at, a.wall_at
 FROM attempts a
 JOIN records r ON r.id = a.record
 WHERE r.subscription = $1
@@ -435,6 +438,7 @@ func (q *Queries) AttemptsOf(ctx context.Context, subscription string) ([]Attemp
 			&i.Receipt,
 			&i.Detail,
 			&i.AnsweredAt,
+			&i.WallAt,
 		); err != nil {
 			return nil, err
 		}
@@ -1436,7 +1440,7 @@ func (q *Queries) RecordAllocations(ctx context.Context, record string) ([]Recor
 }
 
 const recordAttempts = `-- name: RecordAttempts :many
-SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at
+SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
 FROM attempts
 WHERE record = $1
 ORDER BY n
@@ -1462,6 +1466,7 @@ func (q *Queries) RecordAttempts(ctx context.Context, record string) ([]Attempt,
 			&i.Receipt,
 			&i.Detail,
 			&i.AnsweredAt,
+			&i.WallAt,
 		); err != nil {
 			return nil, err
 		}

@@ -22,6 +22,7 @@ type Attempt struct {
 	Receipt    string
 	Detail     string
 	AnsweredAt int64
+	WallAt     int64
 }
 
 type Audit struct {

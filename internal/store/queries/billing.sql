@@ -281,7 +281,7 @@ WHERE record = $1
 ORDER BY period;
 
 -- name: RecordAttempts :many
-SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at
+SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
 FROM attempts
 WHERE record = $1
 ORDER BY n;
@@ -295,7 +295,7 @@ WHERE record >= $1
 ORDER BY record, period;
 
 -- name: AttemptsBetween :many
-SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at
+SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
 FROM attempts
 WHERE record >= $1
   AND record <= $2
@@ -342,8 +342,8 @@ WHERE subscription = $1
   AND parked = 0;
 
 -- name: AddAttempt :exec
-INSERT INTO attempts (id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+INSERT INTO attempts (id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: CountAttempt :exec
 UPDATE records
@@ -479,7 +479,7 @@ WHERE r.subscription = $1
 ORDER BY a.record, a.period;
 
 -- name: AttemptsOf :many
-SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at
+SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at, a.wall_at
 FROM attempts a
 JOIN records r ON r.id = a.record
 WHERE r.subscription = $1

@@ -1,0 +1,101 @@
+package billing
+
+import (
+	"context"
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/billing/ledger"
+	"github.com/tailmarket/tailmarket/internal/id"
+)
+
+// askSuspended is how often the marketplace is asked again about a record that it
+// refused as suspended while nobody said that the purchase is.
+const askSuspended = time.Hour
+
+// resume queues again, unchanged, what was refused because the purchase was
+// suspended, and the vendor's answer decides: taken, or refused as too old and
+// booked again into a later hour. A purchase that is known to be suspended waits
+// until it is resumed; one that ends is asked for once more, since usage from
+// before the end may still be taken.
+func (s *Service) resume(ctx context.Context, tx Tx, t Terms, acct Account, ending bool, now time.Time) error {
+	if t.Suspended && !ending {
+		return nil
+	}
+	held, err := tx.RecordsInState(ctx, acct.Subscription, ledger.RecordHeld)
+	if err != nil {
+		return err
+	}
+	queued := false
+	for _, recID := range held {
+		r, err := tx.GetRecord(ctx, recID)
+		if err != nil {
+			return err
+		}
+		refused, suspended := lastRefusal(r)
+		resumed, inTime := !ending && t.SwitchedAt.After(refused), !now.After(r.Deadline)
+		if !suspended || !resumed && !(inTime && (ending || !now.Before(refused.Add(askSuspended)))) {
+			continue
+		}
+		if err := tx.LockBilling(ctx, Scope{acct.Lineage, r.Meter}); err != nil {
+			return err
+		}
+		err = tx.AddAttempt(ctx, Attempt{
+			ID: id.NewAttempt(), Record: recID, N: len(r.Attempts) + 1, BegunAt: now, WallAt: s.Wall(), AnsweredAt: now, Answer: ledger.Released, Detail: "tailmarket: the purchase goes on, or has ended",
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := s.apply(ctx, tx, recID, now); err != nil {
+			return err
+		}
+		queued = true
+	}
+	if !queued {
+		return nil
+	}
+	return tx.Mark(ctx, "submit", string(acct.Marketplace), now)
+}
+
+// lastRefusal is when a held record was refused last, and whether because the
+// purchase was suspended.
+func lastRefusal(r Record) (at time.Time, suspended bool) {
+	for _, a := range r.Attempts {
+		if a.Answer == ledger.SuspendedHere && a.AnsweredAt.After(at) {
+			at = a.AnsweredAt
+		}
+	}
+	return at, r.Reason == ledger.SuspendedHold
+}
+
+// expireHeld writes off held records that no marketplace can take any more, and
+// says when to look again.
+func (s *Service) expireHeld(ctx context.Context, tx Tx, acct Account, now time.Time) (again time.Time, err error) {
+	held, err := tx.RecordsInState(ctx, acct.Subscription, ledger.RecordHeld)
+	if err != nil {
+		return again, err
+	}
+	for _, recID := range held {
+		r, err := tx.GetRecord(ctx, recID)
+		if err != nil {
+			return again, err
+		}
+		if !now.After(r.Deadline) {
+			if at := r.Deadline.Add(time.Minute); again.IsZero() || at.Before(again) {
+				again = at
+			}
+			continue
+		}
+		if err := tx.LockBilling(ctx, Scope{acct.Lineage, r.Meter}); err != nil {
+			return again, err
+		}
+		if err := s.giveUp(ctx, tx, acct, r, now); err != nil {
+			return again, err
+		}
+	}
+	return again, nil
+}
+
+// giveUp frees a held record for good.
+func (s *Service) giveUp(ctx context.Context, tx Tx, acct Account, r Record, now time.Time) error {
+	return s.settleRecord(ctx, tx, acct, &r, ledger.Outcome{State: ledger.RecordFreed, Goes: ledger.WrittenOff, Reason: r.Reason}, now)
+}
