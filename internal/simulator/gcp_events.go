@@ -25,6 +25,7 @@ const (
 	eventCancelling           = "ENTITLEMENT_CANCELLING"
 	eventCancelled            = "ENTITLEMENT_CANCELLED"
 	eventRenewed              = "ENTITLEMENT_RENEWED"
+	eventOfferEnded           = "ENTITLEMENT_OFFER_ENDED"
 	eventDeleted              = "ENTITLEMENT_DELETED"
 )
 

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -28,8 +29,9 @@ const (
 
 // Kinds of change on Google beside ChangePlan (another plan or offer, waits for approval) and ChangeRenew (a new term).
 const (
-	ChangeWithdraw = "withdraw" // the customer takes a plan change back
-	ChangeRevert   = "revert"   // the customer takes a cancellation at the end of the term back
+	ChangeWithdraw  = "withdraw"   // the customer takes a plan change back
+	ChangeRevert    = "revert"     // the customer takes a cancellation at the end of the term back
+	ChangeOfferEnds = "offer_ends" // a private offer is over and the order goes on at list price
 )
 
 const (
@@ -364,6 +366,9 @@ func (m *gcpMarket) cancel(d deal, status string) error {
 		if e.state != entActive {
 			return fmt.Errorf("entitlement %s is %s", e.id, e.state)
 		}
+		if !e.ends.After(m.s.now) { // at list price after a private offer: from month to month
+			m.term(e)
+		}
 		e.become(entPendingCancellation)
 		m.emit(e, eventPendingCancellation, "", m.s.now.Add(gcpTellAfter))
 	case "ACCOUNT_DELETED":
@@ -385,10 +390,11 @@ func (m *gcpMarket) change(d deal, c Change) (deal, error) {
 	at := m.s.now.Add(gcpTellAfter)
 	wants := map[string]string{
 		ChangePlan: entActive, ChangeWithdraw: entPlanChangeApproval, ChangeRevert: entPendingCancellation, ChangeRenew: entActive,
+		ChangeOfferEnds: entActive,
 	}
 	kind := cmp.Or(c.Kind, ChangePlan)
 	if want, ok := wants[kind]; !ok {
-		return nil, fmt.Errorf("change %q: want %s, %s, %s or %s", c.Kind, ChangePlan, ChangeWithdraw, ChangeRevert, ChangeRenew)
+		return nil, fmt.Errorf("change %q: want %s, %s, %s, %s or %s", c.Kind, ChangePlan, ChangeWithdraw, ChangeRevert, ChangeRenew, ChangeOfferEnds)
 	} else if e.state != want || e.cancelling {
 		return nil, fmt.Errorf("entitlement %s is %s", e.id, e.state)
 	}
@@ -408,6 +414,15 @@ func (m *gcpMarket) change(d deal, c Change) (deal, error) {
 			e.duration, e.ends = "", c.End
 		}
 		m.renew(e)
+	case ChangeOfferEnds:
+		if !strings.Contains(e.offer, "/privateOffers/") {
+			return nil, fmt.Errorf("entitlement %s has no private offer", e.id)
+		}
+		// The end of the offer stays in the past (gcp.md 5.1); nothing renews and nothing expires.
+		e.offer, e.duration = m.offer(e.product, false, "offer", e.id, "list"), "P1M"
+		e.offers = append(e.offers, e.offer)
+		e.ends = e.touched()
+		m.emit(e, eventOfferEnded, "", at)
 	}
 	return e, nil
 }

@@ -1,6 +1,7 @@
 package simulator_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -378,6 +379,31 @@ func TestListsAndTheirFilters(t *testing.T) {
 	}
 }
 
+func TestAPrivateOfferEndsAndTheOrderGoesOnAtListPrice(t *testing.T) {
+	t.Parallel()
+	g := goodGoogle(t)
+	b, public := g.active(simulator.Purchase{PrivateOffer: true}), g.active(simulator.Purchase{})
+	before := g.entitlement(b.Purchase)
+	if _, err := g.sim.Change(t.Context(), b.ID, simulator.Change{Kind: simulator.ChangeOfferEnds}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.sim.Change(t.Context(), public.ID, simulator.Change{Kind: simulator.ChangeOfferEnds}); err == nil {
+		t.Error("a public offer ended")
+	}
+	g.advance(time.Hour)
+	after := g.entitlement(b.Purchase)
+	if !strings.Contains(before.Offer, "/privateOffers/") || !strings.Contains(after.Offer, "/standardOffers/") || after.State != "ENTITLEMENT_ACTIVE" ||
+		after.Plan != before.Plan || !gcpTime(t, after.OfferEndTime).Before(g.sim.Now()) {
+		t.Errorf("before %+v\nafter %+v", before, after)
+	}
+	if got := g.kinds(b.Purchase); got[len(got)-1] != "ENTITLEMENT_OFFER_ENDED" {
+		t.Errorf("events %v", got)
+	}
+	if found := g.list(t.Context(), `change_history.new_offer:"`+before.Offer+`"`); len(found) != 1 {
+		t.Errorf("the offer it had is forgotten: %v", found)
+	}
+}
+
 func TestATermIsRenewedUntilItIsNot(t *testing.T) {
 	t.Parallel()
 	g := goodGoogle(t)
@@ -393,5 +419,97 @@ func TestATermIsRenewedUntilItIsNot(t *testing.T) {
 	g.advance(4 * time.Hour)
 	if got := g.kinds(b.Purchase)[3:]; !slices.Equal(got, []string{"ENTITLEMENT_RENEWED", "ENTITLEMENT_CANCELLED"}) {
 		t.Errorf("events %v", got)
+	}
+}
+
+// Which fields an entitlement has depends on its state (gcp.md 2.5), and empty ones are not there.
+func TestAnEntitlementShowsWhatItsStateHas(t *testing.T) {
+	t.Parallel()
+	g := goodGoogle(t)
+	b := g.buy(simulator.Purchase{Marketplace: simulator.GCP, Habits: absent()})
+	always := "account createTime entitlementBenefitIds name offer offerDuration orderId plan product productExternalName provider state updateTime"
+	expect := func(when, more string) {
+		t.Helper()
+		var e map[string]any
+		if err := g.get("/v1/"+entitlementName(b), &e); err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Fields(always + " " + more)
+		slices.Sort(want)
+		if got := slices.Sorted(maps.Keys(e)); !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %v\nwant %v", when, got, want)
+		}
+	}
+	change := func(c simulator.Change) {
+		t.Helper()
+		if _, err := g.sim.Change(t.Context(), b.ID, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const live = "consumers offerEndTime usageReportingId"
+	expect("ordered", "")
+	g.approveAll(t.Context(), b.Account)
+	expect("approved", "newOfferStartTime offerEndTime")
+	g.advance(2 * time.Minute)
+	expect("active", live)
+	change(simulator.Change{Plan: "enterprise", From: g.sim.Now().Add(time.Hour)})
+	expect("a change waits", live+" newPendingOffer newPendingOfferDuration newPendingPlan")
+	if _, err := g.entitlements().ApprovePlanChange(entitlementName(b), &approvePlan{PendingPlanName: "enterprise"}).Do(); err != nil {
+		t.Fatal(err)
+	}
+	expect("a change is to come", live+" newOfferStartTime newPendingOffer newPendingOfferDuration newPendingPlan")
+	g.advance(time.Hour)
+	expect("active again", live)
+	if _, err := g.sim.Cancel(t.Context(), b.ID, "PENDING_CANCELLATION"); err != nil {
+		t.Fatal(err)
+	}
+	expect("an end is to come", live+" subscriptionEndTime")
+	change(simulator.Change{Kind: simulator.ChangeRevert})
+	if _, err := g.sim.Cancel(t.Context(), b.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	g.advance(2 * time.Minute)
+	expect("cancelled", live+" subscriptionEndTime cancellationReason")
+}
+
+func TestGoogleEventsHaveTheDocumentedShape(t *testing.T) {
+	t.Parallel()
+	g := goodGoogle(t)
+	b := g.active(simulator.Purchase{PrivateOffer: true})
+	if _, err := g.sim.Change(t.Context(), b.ID, simulator.Change{Plan: "enterprise"}); err != nil {
+		t.Fatal(err)
+	}
+	g.advance(time.Minute)
+	if _, err := g.entitlements().ApprovePlanChange(entitlementName(b), &approvePlan{PendingPlanName: "enterprise"}).Do(); err != nil {
+		t.Fatal(err)
+	}
+	g.advance(time.Minute)
+	if _, err := g.sim.Cancel(t.Context(), b.ID, "ACCOUNT_DELETED"); err != nil {
+		t.Fatal(err)
+	}
+	g.advance(time.Minute)
+	want := map[string]string{
+		"ACCOUNT_ACTIVE": "id updateTime", "ACCOUNT_DELETED": "id updateTime",
+		"ENTITLEMENT_CREATION_REQUESTED":    "id newOfferEndTime newPendingOfferDuration newPlan updateTime",
+		"ENTITLEMENT_OFFER_ACCEPTED":        "entitlementBenefitIds id newOffer newOfferEndTime newPendingOfferDuration newPlan newProduct orderId updateTime",
+		"ENTITLEMENT_ACTIVE":                "id updateTime",
+		"ENTITLEMENT_PLAN_CHANGE_REQUESTED": "id newPendingOffer newPendingOfferDuration newPendingPlan plan updateTime",
+		"ENTITLEMENT_PLAN_CHANGED":          "id updateTime",
+		"ENTITLEMENT_CANCELLED":             "id updateTime",
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.events {
+		about := e.Entitlement
+		if strings.HasPrefix(e.EventType, "ACCOUNT") {
+			about = e.Account
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(about)), " "); got != want[e.EventType] {
+			t.Errorf("%s has %s, want %s", e.EventType, got, want[e.EventType])
+		}
+		delete(want, e.EventType)
+	}
+	if len(want) > 0 {
+		t.Errorf("never came: %v", slices.Sorted(maps.Keys(want)))
 	}
 }

@@ -232,6 +232,17 @@ func (g *gcpWorld) read(ctx context.Context, path string, v any) error {
 	return json.NewDecoder(resp.Body).Decode(v)
 }
 
+// get reads a resource as it is written.
+func (g *gcpWorld) get(path string, v any) error {
+	req, _ := http.NewRequestWithContext(g.t.Context(), http.MethodGet, g.sim.GCPURL()+path, nil)
+	resp, err := (&http.Client{Transport: bearer{g.http.Transport}}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return json.NewDecoder(resp.Body).Decode(v)
+}
+
 type signUpClaims struct {
 	Iss, Aud, Sub string
 	Iat, Exp      int64
