@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,9 +31,9 @@ func newKiller(app *child, r *rand.Rand, total int, from, to time.Time) *killer 
 	return k
 }
 
-const (
-	billing = "BatchMeterUsage"
-	polling = "ReceiveMessage" // always under way, so no moment of its own
+var (
+	billing = []string{"BatchMeterUsage", "services.report", "BatchUsageEvent"}
+	polling = []string{"ReceiveMessage", "StreamingPull"} // always under way, so no moment of their own
 )
 
 // tick arms or strikes what is planned up to the business time now.
@@ -46,9 +47,9 @@ func (k *killer) tick(now time.Time) {
 	k.plan = k.plan[1:]
 	switch n % 3 {
 	case 0:
-		k.armed, k.skip = func(op string) bool { return op == billing }, k.r.IntN(2)
+		k.armed, k.skip = func(op string) bool { return slices.Contains(billing, op) }, k.r.IntN(2)
 	case 1:
-		k.armed, k.skip = func(op string) bool { return op != polling }, k.r.IntN(4)
+		k.armed, k.skip = func(op string) bool { return !slices.Contains(polling, op) }, k.r.IntN(4)
 	default:
 		delay := time.Duration(k.r.IntN(30)) * time.Millisecond
 		time.AfterFunc(delay, func() {
