@@ -35,14 +35,15 @@ type Catalog struct {
 
 // Product is one listing, on one or more marketplaces.
 type Product struct {
-	ID     string         `yaml:"id"`
-	Title  string         `yaml:"title"`
-	Meters []Meter        `yaml:"meters"`
-	Plans  []Plan         `yaml:"plans"`
-	AWS    *AWSListing    `yaml:"aws,omitempty"`
-	GCP    *GCPListing    `yaml:"gcp,omitempty"`
-	Azure  *AzureListing  `yaml:"azure,omitempty"`
-	Limits map[string]int `yaml:"limits,omitempty"`
+	ID     string            `yaml:"id"`
+	Title  string            `yaml:"title"`
+	Meters []Meter           `yaml:"meters"`
+	Plans  []Plan            `yaml:"plans"`
+	AWS    *AWSListing       `yaml:"aws,omitempty"`
+	GCP    *GCPListing       `yaml:"gcp,omitempty"`
+	Azure  *AzureListing     `yaml:"azure,omitempty"`
+	Pages  map[string]string `yaml:"pages,omitempty"` // marketplace → address of the listing
+	Limits map[string]int    `yaml:"limits,omitempty"`
 }
 
 // AWSListing is the product's names at AWS Marketplace.
@@ -80,6 +81,8 @@ type Plan struct {
 	Default  bool                `yaml:"default"` // taken when a purchase does not name its plan
 	Names    map[string]string   `yaml:"names"`   // marketplace → the vendor's plan or offer
 	Included map[string]Included `yaml:"included"`
+	Currency string              `yaml:"currency,omitempty"` // of Prices
+	Prices   map[string]string   `yaml:"prices,omitempty"`   // meter → list price of one unit, decimal text
 }
 
 // Included is a quantity of one meter that is not billed in a counting period.

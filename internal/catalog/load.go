@@ -170,6 +170,7 @@ func (pr Product) check(p *problems, where string) {
 			}
 		}
 	}
+	pr.checkPages(p, where, map[string]bool{"aws": pr.AWS != nil, "gcp": pr.GCP != nil, "azure": pr.Azure != nil})
 	pr.checkPlans(p, where)
 }
 
@@ -222,6 +223,7 @@ func (pr Product) checkPlans(p *problems, where string) {
 		for _, meter := range slices.Sorted(maps.Keys(pl.Included)) {
 			pr.checkIncluded(p, at+".included."+meter, meter, pl.Included[meter])
 		}
+		pr.checkPrices(p, at, pl)
 	}
 	if defaults != 1 {
 		p.add(where+".plans", "%d plans are the default; exactly one must be", defaults)

@@ -40,6 +40,8 @@ func pages() map[string]templ.Component {
 		"sent, invitation": console.MailSentPage(console.MailSent{Site: site, Invite: true, Back: "/x"}),
 		"claim":            console.ClaimPage(console.Claim{Site: site, Token: "t", Product: "Tailnet", Marketplace: "AWS Marketplace", State: "pending"}),
 		"claim, errors":    console.ClaimPage(console.Claim{Token: "t", Email: hostile, Error: "bad", InviteError: "bad"}),
+		"claim, asked":     console.ClaimPage(console.Claim{Token: "t", Ask: true}),
+		"claim, answered":  console.ClaimPage(console.Claim{Token: "t", Ask: true, Answer: hostile, AnswerError: "bad"}),
 		"already claimed":  console.AlreadyClaimedPage(console.Claim{Site: site, Token: "t", Holder: "a…@b.example"}),
 		"claimed by this":  console.AlreadyClaimedPage(console.Claim{Site: site, Token: "t", Purchase: "/purchases/sub_1"}),
 	}
@@ -57,8 +59,12 @@ func pages() map[string]templ.Component {
 		}
 	}
 	for _, n := range []int{0, 1, 60} {
+		channels := console.Channels{Site: site, More: n > 1}
 		stuck, box, q := console.Stuck{Site: site}, console.Outbox{Site: site, Sends: n == 1}, console.Quarantine{Site: site}
 		for i := range n {
+			channels.Rows = append(channels.Rows, console.ChannelRow{Channel: hostile, Route: hostile, Partner: hostile, Customers: i, Revenue: []string{"", "1.25"}[i%2], Currency: "USD", Open: i == 0})
+			channels.Customers = append(channels.Customers, console.ChannelCustomer{ID: fmt.Sprint("cus_", i), Account: hostile, Partner: []string{"", hostile}[i%2], SourceEvidence: hostile, Unknown: []string{hostile}})
+			channels.Only = hostile
 			stuck.Rows = append(stuck.Rows, console.StuckRow{Kind: "submit", Subject: fmt.Sprint("aws", i), DueAt: at, Attempts: i, Error: hostile, Stopped: i%2 == 0})
 			box.Mails = append(box.Mails, console.OutboxMail{ID: fmt.Sprint("msg_", i), To: hostile, Subject: hostile, Text: hostile, Link: "javascript:alert(1)", State: []string{"queued", "sent", "held", "refused"}[i%4], Note: "n", QueuedAt: at})
 			q.Deliveries = append(q.Deliveries, console.QuarantinedDelivery{ID: fmt.Sprint("dlv_", i), Marketplace: "AWS Marketplace", Kind: hostile, Reason: hostile, ReceivedAt: at})
@@ -67,6 +73,7 @@ func pages() map[string]templ.Component {
 		if n > 1 {
 			box.Next, q.DeliveriesNext, q.UsageNext, q.Done, q.Problem = "msg_59", "dlv_59", "e59", "done", "problem"
 		}
+		out[fmt.Sprint("channels ", n)] = console.ChannelsPage(channels)
 		out[fmt.Sprint("stuck ", n)], out[fmt.Sprint("outbox ", n)], out[fmt.Sprint("quarantine ", n)] = console.StuckPage(stuck), console.OutboxPage(box), console.QuarantinePage(q)
 	}
 	return out

@@ -53,6 +53,9 @@ type Claim struct {
 	Purchase    string // path of the purchase when this visit is confirmed already
 	Error       string // about the form
 	Email       string // as typed, to correct it
+	Ask         bool   // who referred the buyer is not known from a link
+	Answer      string // to that, as typed
+	AnswerError string
 	InviteError string
 }
 

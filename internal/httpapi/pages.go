@@ -28,6 +28,7 @@ const (
 	atVerify   place = "verify"
 	atSecond   place = "second person"
 	atPurchase place = "purchase"
+	atReferral place = "referral"
 	atEnter    place = "enter"
 	atOperator place = "operator"
 )
@@ -96,6 +97,10 @@ var notices = map[place]map[fault.Class]notice{
 		fault.Denied: {title: "This page is of another purchase", todo: append([]string{"Have you set up both? Then open the link in the mail we sent for this one. Otherwise:"}, startAgain...), text: "In this browser you are signed in for a different purchase, perhaps of a different {account}."},
 		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again. If neither works:"}, startAgain...), text: "The page of a purchase opens only in a browser in which its e-mail address was confirmed, for 30 days."},
 		fault.Gone:   {title: "The join key was shown already", todo: []string{"Look where you copied it to.", "If it is lost, make a new one on the purchase page."}},
+	},
+	atReferral: {
+		fault.NotFound:    {title: "We do not know this link", todo: []string{"Open the link exactly as it was given to you.", "Or ask whoever gave it to you."}, text: "It is not complete, or it is not one of ours."},
+		fault.Unavailable: {title: "The listing is not open right now", todo: []string{"Try the link again later.", "Or ask the seller."}},
 	},
 	atEnter: {fault.Gone: {title: "This sign-in link is used up", todo: operatorLink, text: "Each link works once, and for a day."}},
 	atOperator: {fault.Forged: {

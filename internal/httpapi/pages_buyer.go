@@ -21,26 +21,37 @@ func (s *Server) productTitle(product string) string {
 }
 
 // claimPage asks whoever came from the marketplace for an address.
-func (s *Server) claimPage(c echo.Context) error { return s.showClaim(c, http.StatusOK, "", "", "") }
+func (s *Server) claimPage(c echo.Context) error {
+	return s.showClaim(c, http.StatusOK, claimForm{})
+}
 
-func (s *Server) showClaim(c echo.Context, status int, typed, emailError, inviteError string) error {
-	token := c.Param("token")
-	v, err := s.Claims.Visit(c.Request().Context(), token)
+// claimForm is what was typed into the forms of a claim page, and what is wrong
+// with it.
+type claimForm struct{ typed, emailError, answer, answerError, inviteError string }
+
+func (s *Server) showClaim(c echo.Context, status int, f claimForm) error {
+	ctx, token := c.Request().Context(), c.Param("token")
+	v, err := s.Claims.Visit(ctx, token)
 	if err != nil {
 		return placed(atClaim, err)
 	}
 	view := console.Claim{
 		Site: s.Site, Token: token, Product: s.productTitle(v.Subscription.Product), Marketplace: markets[v.Subscription.Marketplace].Name, Button: markets[v.Subscription.Marketplace].Button,
-		State: string(v.State), Holder: v.Holder, Email: typed, Error: emailError, InviteError: inviteError,
+		State: string(v.State), Holder: v.Holder, Email: f.typed, Error: f.emailError, Answer: f.answer, AnswerError: f.answerError, InviteError: f.inviteError,
 	}
 	switch v.Claim.State {
 	case subscription.ClaimHolder, subscription.ClaimAdmitted, subscription.ClaimSecond:
 		view.Purchase = "/purchases/" + string(v.Subscription.ID)
 	case subscription.ClaimOpen, subscription.ClaimMailed:
 	}
-	if v.Holder != "" || view.Purchase != "" {
+	if !open(v) {
 		return s.page(c, status, console.AlreadyClaimedPage(view))
 	}
+	referred, err := s.Partners.Arrived(ctx, v.Subscription.ID, v.Claim.ID, referrals(c))
+	if err != nil {
+		return placed(atClaim, err)
+	}
+	view.Ask = !referred
 	return s.page(c, status, console.ClaimPage(view))
 }
 
@@ -50,9 +61,13 @@ func (s *Server) claimEmail(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.Claims.Email(c.Request().Context(), c.Param("token"), form.Get("email"))
+	typed, answer := form.Get("email"), form.Get(referredBy)
+	if err := s.said(c, answer); err != nil {
+		return s.askAgain(c, err, typed, answer)
+	}
+	err = s.Claims.Email(c.Request().Context(), c.Param("token"), typed)
 	if fault.Is(err, fault.Invalid) {
-		return s.showClaim(c, http.StatusBadRequest, form.Get("email"), problemOf(err).detail, "")
+		return s.showClaim(c, http.StatusBadRequest, claimForm{typed: typed, answer: answer, emailError: problemOf(err).detail})
 	}
 	if err != nil {
 		return placed(atClaim, err)
@@ -68,7 +83,7 @@ func (s *Server) claimInvite(c echo.Context) error {
 	}
 	err = s.Claims.Invite(c.Request().Context(), c.Param("token"), form.Get("email"))
 	if fault.Is(err, fault.Invalid) {
-		return s.showClaim(c, http.StatusBadRequest, "", "", problemOf(err).detail)
+		return s.showClaim(c, http.StatusBadRequest, claimForm{inviteError: problemOf(err).detail})
 	}
 	if err != nil {
 		return placed(atClaim, err)

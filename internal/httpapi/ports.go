@@ -11,6 +11,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/intake"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/notify"
+	"github.com/tailmarket/tailmarket/internal/partner"
 	"github.com/tailmarket/tailmarket/internal/provisioning"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
@@ -63,6 +64,19 @@ type Metering interface {
 	Findings(ctx context.Context, open bool) ([]billing.Finding, error)
 	Quarantined(ctx context.Context) ([]billing.Quarantined, error)
 	Replay(ctx context.Context, event billing.Ident) (billing.Outcome, error)
+}
+
+// Partners tells who brought customers, and takes what buyers' visits tell of it.
+type Partners interface {
+	Follow(ctx context.Context, token string) (partner.Followed, error)
+	Arrived(ctx context.Context, sub id.Subscription, claim id.Claim, kept []string) (referred bool, err error)
+	Said(ctx context.Context, sub id.Subscription, claim id.Claim, answer string) error
+	Partners(ctx context.Context) ([]partner.Partner, error)
+	Add(ctx context.Context, name, actor string) (partner.Partner, error)
+	Know(ctx context.Context, k partner.Key, actor string) error
+	MakeLink(ctx context.Context, of id.Partner, marketplace, product, actor string) (partner.Link, string, error)
+	Attributions(ctx context.Context, after id.Customer, limit int) ([]partner.Attribution, error)
+	Channels(ctx context.Context) ([]partner.ChannelValue, []partner.Attribution, error)
 }
 
 // Mail shows the outbox.

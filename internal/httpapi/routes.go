@@ -23,6 +23,9 @@ func (s *Server) routes() {
 	// Marketplaces, and browsers that come from one: other origins are expected.
 	s.mount(e)
 
+	// Whoever follows a partner's link, on the way to a listing.
+	e.GET("/r/:token", s.referral, s.private)
+
 	// Buyers. The link is the guard of a claim, the session that of a purchase.
 	visit := e.Group("/claim/:token", s.bound(s.Limits.Body), s.sameOrigin, s.private)
 	visit.GET("", s.claimPage)
@@ -52,6 +55,7 @@ func (s *Server) routes() {
 	operator := door.Group("", s.requireOperator)
 	operator.GET("", s.stuckPage)
 	operator.GET("/outbox", s.outboxPage)
+	operator.GET("/channels", s.channelsPage)
 	operator.GET("/quarantine", s.quarantinePage)
 	operator.POST("/quarantine/deliveries/:id/replay", s.replayDeliveryPage)
 	operator.POST("/quarantine/usage/:id/replay", s.replayUsagePage)

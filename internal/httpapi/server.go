@@ -48,6 +48,7 @@ type Options struct {
 	Claims    Claims
 	Tailnets  Tailnets
 	Metering  Metering
+	Partners  Partners
 	Mail      Mail
 	Work      Work
 

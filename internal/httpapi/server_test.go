@@ -214,7 +214,7 @@ func TestTheKeyGuardsTheWholeAPI(t *testing.T) {
 	paths := map[string]string{
 		"/v1/subscriptions": "GET", "/v1/subscriptions/" + sub: "GET", "/v1/subscriptions/" + sub + "/story": "GET", "/v1/subscriptions/" + sub + "/hours": "GET",
 		"/v1/conservation": "GET", "/v1/findings": "GET", "/v1/deliveries/counts": "GET", "/v1/quarantine/deliveries": "GET", "/v1/quarantine/usage": "GET",
-		"/v1/outbox": "GET", "/v1/products/tailnet": "GET", "/v1/stuck": "GET", "/v1/operator-links": "POST", "/v1/quarantine/deliveries/dlv_1/replay": "POST",
+		"/v1/partners": "GET", "/v1/attribution": "GET", "/v1/value-by-channel": "GET", "/v1/outbox": "GET", "/v1/products/tailnet": "GET", "/v1/stuck": "GET", "/v1/operator-links": "POST", "/v1/quarantine/deliveries/dlv_1/replay": "POST",
 		fmt.Sprintf("/v1/quarantine/usage/%x/replay", billing.IdentOf("s", "1")): "POST",
 	}
 	for path, method := range paths {
@@ -243,7 +243,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 	w := setup(t)
 	owner, operator := w.signedIn(t), w.operator(t)
 	mail := secret + "@company.example"
-	form := url.Values{"x-amzn-marketplace-token": {secret}, "email": {mail}, "tailnet_name": {secret}, "claim": {secret}, "f" + secret: {secret}}
+	form := url.Values{"x-amzn-marketplace-token": {secret}, "email": {mail}, "referred_by": {secret}, "tailnet_name": {secret}, "claim": {secret}, "f" + secret: {secret}}
 	w.mails = []notify.Entry{{Mail: notify.Mail{ID: "msg_1", Address: mail, Text: secret, Link: "/verify/" + secret}}}
 	w.people = []subscription.Claim{{ID: "clm_1", State: subscription.ClaimHolder, Email: mail}}
 	feed := func() {
@@ -253,10 +253,10 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 		} {
 			owner.post(path, form, "X-Request-Id", "bad id "+secret, "X-Api-Key", secret)
 		}
-		for _, path := range []string{"/claim/" + secret, "/claim/" + secret + "/sent", "/verify/" + secret, "/purchases/" + sub, "/aws/register?x-amzn-marketplace-token=" + secret, "/" + secret} {
+		for _, path := range []string{"/r/" + secret, "/claim/" + secret, "/claim/" + secret + "/sent", "/verify/" + secret, "/purchases/" + sub, "/aws/register?x-amzn-marketplace-token=" + secret, "/" + secret} {
 			owner.get(path)
 		}
-		for _, path := range []string{"/operator", "/operator/outbox?after=" + secret, "/operator/quarantine?usage=" + secret, "/operator/enter/" + secret} {
+		for _, path := range []string{"/operator", "/operator/outbox?after=" + secret, "/operator/quarantine?usage=" + secret, "/operator/channels?partner=" + secret, "/operator/enter/" + secret} {
 			operator.get(path)
 		}
 		operator.post("/operator/quarantine/deliveries/"+secret+"/replay", form)
@@ -264,6 +264,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 		w.call(t, http.MethodPost, "/v1/usage", batch, "["+strings.ReplaceAll(event("1"), "12.5", secret)+`,"`+secret+`"]`)
 		w.call(t, http.MethodPost, "/v1/usage", batch, secret)
 		w.call(t, http.MethodGet, "/v1/outbox?after="+secret, "", "")
+		w.call(t, http.MethodPost, "/v1/partners/"+secret+"/keys", "application/json", `{"marketplace":"aws","kind":"offer","value":"`+secret+`"}`)
 		w.call(t, http.MethodGet, "/v1/stuck", "", "", "Authorization", "Bearer "+secret)
 		w.call(t, http.MethodPost, "/v1/operator-links", "", "")
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/intake"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/notify"
+	"github.com/tailmarket/tailmarket/internal/partner"
 	"github.com/tailmarket/tailmarket/internal/provisioning"
 	"github.com/tailmarket/tailmarket/internal/subscription"
 )
@@ -79,6 +80,10 @@ type world struct {
 	ingestErr   error
 	quarantined []billing.Quarantined
 	hours       []billing.HourView
+
+	touches    []string
+	written    []string
+	attributed []partner.Attribution
 
 	mails []notify.Entry
 	stuck []httpapi.StuckRow
@@ -136,7 +141,7 @@ func setup(t *testing.T, change ...func(*httpapi.Options)) *world {
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return now },
 		Site: console.Site{Seller: "Acme Networks", Support: "help@acme.example"}, Catalog: catalog.Default(), Key: k, EventHeaders: []string{"x-api-key"}, Markets: []marketplace.ID{marketplace.AWS},
 		Limits:   httpapi.Limits{Body: 4 << 10, UsageBody: 64 << 10, Request: 5 * time.Second, Header: 2 * time.Second},
-		Sessions: w.ids, Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Mail: w, Work: w,
+		Sessions: w.ids, Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Partners: partnersOf{w}, Mail: w, Work: w,
 		Ready: func(context.Context) error { return w.ready },
 	}
 	for _, c := range change {

@@ -69,6 +69,17 @@ type Attribution struct {
 	Unknown       []Evidence // names no partner is known by; an operator may tell whose they are
 }
 
+// Evidence is the evidence of both axes in one sentence.
+func (a Attribution) Evidence() string {
+	switch {
+	case a.Route == "":
+		return ""
+	case a.Source.Partner == "":
+		return "route: " + a.RouteEvidence.Text
+	}
+	return "route: " + a.RouteEvidence.Text + "; partner: " + a.Source.Evidence.Text
+}
+
 // lateLink is how long after a purchase's first instant a link may have been
 // followed and still count as before it: some vendors date a start by the day.
 const lateLink = 24 * time.Hour

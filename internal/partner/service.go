@@ -216,17 +216,17 @@ func (s *Service) Attributions(ctx context.Context, after id.Customer, limit int
 
 const evidencePage = 500
 
-// ValueByChannel adds up what every channel has brought to date.
-func (s *Service) ValueByChannel(ctx context.Context) ([]ChannelValue, error) {
+// Channels adds up what every channel has brought to date, and tells of which
+// customers.
+func (s *Service) Channels(ctx context.Context) (values []ChannelValue, customers []Attribution, err error) {
 	facts, err := s.Accepted(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("what was accepted: %w", err)
+		return nil, nil, fmt.Errorf("what was accepted: %w", err)
 	}
-	var customers []Attribution
 	for after := id.Customer(""); ; {
 		page, err := s.Attributions(ctx, after, evidencePage)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		customers = append(customers, page...)
 		if len(page) < evidencePage {
@@ -235,7 +235,8 @@ func (s *Service) ValueByChannel(ctx context.Context) ([]ChannelValue, error) {
 		after = page[len(page)-1].Customer
 	}
 	s.price(customers, facts)
-	return ValueByChannel(customers, facts)
+	values, err = ValueByChannel(customers, facts)
+	return values, customers, err
 }
 
 // price puts list prices to facts, by the plan each purchase has now.

@@ -15,6 +15,57 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AttributionRoute.
+const (
+	AttributionRouteEmpty         AttributionRoute = ""
+	AttributionRoutePrivateOffer  AttributionRoute = "private_offer"
+	AttributionRoutePublicListing AttributionRoute = "public_listing"
+	AttributionRouteReseller      AttributionRoute = "reseller"
+)
+
+// Valid indicates whether the value is a known member of the AttributionRoute enum.
+func (e AttributionRoute) Valid() bool {
+	switch e {
+	case AttributionRouteEmpty:
+		return true
+	case AttributionRoutePrivateOffer:
+		return true
+	case AttributionRoutePublicListing:
+		return true
+	case AttributionRouteReseller:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EvidenceKind.
+const (
+	EvidenceKindLink         EvidenceKind = "link"
+	EvidenceKindListing      EvidenceKind = "listing"
+	EvidenceKindOffer        EvidenceKind = "offer"
+	EvidenceKindReseller     EvidenceKind = "reseller"
+	EvidenceKindSelfReported EvidenceKind = "self_reported"
+)
+
+// Valid indicates whether the value is a known member of the EvidenceKind enum.
+func (e EvidenceKind) Valid() bool {
+	switch e {
+	case EvidenceKindLink:
+		return true
+	case EvidenceKindListing:
+		return true
+	case EvidenceKindOffer:
+		return true
+	case EvidenceKindReseller:
+		return true
+	case EvidenceKindSelfReported:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OutboxMailState.
 const (
 	OutboxMailStateHeld    OutboxMailState = "held"
@@ -33,6 +84,24 @@ func (e OutboxMailState) Valid() bool {
 	case OutboxMailStateRefused:
 		return true
 	case OutboxMailStateSent:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PartnerKeyKind.
+const (
+	PartnerKeyKindOffer    PartnerKeyKind = "offer"
+	PartnerKeyKindReseller PartnerKeyKind = "reseller"
+)
+
+// Valid indicates whether the value is a known member of the PartnerKeyKind enum.
+func (e PartnerKeyKind) Valid() bool {
+	switch e {
+	case PartnerKeyKindOffer:
+		return true
+	case PartnerKeyKindReseller:
 		return true
 	default:
 		return false
@@ -192,6 +261,61 @@ type Attempt struct {
 	Receipt string `json:"receipt,omitempty,omitzero"`
 }
 
+// Attribution defines model for Attribution.
+type Attribution struct {
+	Account  string `json:"account"`
+	Customer string `json:"customer"`
+
+	// Evidence of both in one sentence
+	Evidence    string `json:"evidence"`
+	Marketplace string `json:"marketplace"`
+
+	// Partner its name; empty when nobody is known to have brought the customer
+	Partner   string `json:"partner"`
+	PartnerId string `json:"partner_id,omitempty,omitzero"`
+
+	// Route empty while nothing was bought
+	Route          AttributionRoute `json:"route"`
+	RouteEvidence  Evidence         `json:"route_evidence,omitempty,omitzero"`
+	SourceEvidence Evidence         `json:"source_evidence,omitempty,omitzero"`
+
+	// Unknown evidence that names no partner
+	Unknown []Evidence `json:"unknown"`
+}
+
+// AttributionRoute empty while nothing was bought
+type AttributionRoute string
+
+// Attributions defines model for Attributions.
+type Attributions struct {
+	Items []Attribution `json:"items"`
+	Next  string        `json:"next,omitempty,omitzero"`
+}
+
+// ChannelValue defines model for ChannelValue.
+type ChannelValue struct {
+	// Channel both axes in words
+	Channel  string `json:"channel"`
+	Currency string `json:"currency"`
+
+	// Customers of the channel, in whatever currency
+	Customers int    `json:"customers"`
+	Partner   string `json:"partner"`
+
+	// Revenue accepted usage at list price, before fees, cuts, discounts, refunds and tax, without contract charges; empty when no price is known
+	Revenue string `json:"revenue"`
+	Route   string `json:"route"`
+
+	// Unpriced customers with accepted usage of no known price
+	Unpriced int `json:"unpriced"`
+}
+
+// ChannelValues defines model for ChannelValues.
+type ChannelValues struct {
+	Items []ChannelValue `json:"items"`
+	Label string         `json:"label"`
+}
+
 // Conservation defines model for Conservation.
 type Conservation struct {
 	// ConservationBroken how many things are not as they must be
@@ -216,6 +340,19 @@ type DeliveryCounts struct {
 	// Received copies included; forged ones not
 	Received int64 `json:"received"`
 }
+
+// Evidence defines model for Evidence.
+type Evidence struct {
+	At   Time         `json:"at"`
+	Kind EvidenceKind `json:"kind"`
+
+	// Ref what it is found by
+	Ref  string `json:"ref"`
+	Text string `json:"text"`
+}
+
+// EvidenceKind defines model for Evidence.Kind.
+type EvidenceKind string
 
 // Finding defines model for Finding.
 type Finding struct {
@@ -316,6 +453,17 @@ type MeterReport struct {
 	WrittenOff Quantity `json:"written_off"`
 }
 
+// NewPartner defines model for NewPartner.
+type NewPartner struct {
+	Name string `json:"name"`
+}
+
+// NewPartnerLink defines model for NewPartnerLink.
+type NewPartnerLink struct {
+	Marketplace string `json:"marketplace"`
+	Product     string `json:"product"`
+}
+
 // OperatorLink defines model for OperatorLink.
 type OperatorLink struct {
 	Url string `json:"url"`
@@ -346,6 +494,45 @@ type OutboxMail struct {
 
 // OutboxMailState defines model for OutboxMail.State.
 type OutboxMailState string
+
+// Partner defines model for Partner.
+type Partner struct {
+	CreatedAt Time         `json:"created_at"`
+	Id        string       `json:"id"`
+	Keys      []PartnerKey `json:"keys"`
+
+	// Links ids of its referral links
+	Links []string `json:"links"`
+	Name  string   `json:"name"`
+}
+
+// PartnerKey defines model for PartnerKey.
+type PartnerKey struct {
+	// Kind its account as a reseller
+	Kind        PartnerKeyKind `json:"kind"`
+	Marketplace string         `json:"marketplace"`
+
+	// Value as the marketplace writes it
+	Value string `json:"value"`
+}
+
+// PartnerKeyKind its account as a reseller
+type PartnerKeyKind string
+
+// PartnerLink defines model for PartnerLink.
+type PartnerLink struct {
+	Id          string `json:"id"`
+	Marketplace string `json:"marketplace"`
+	Product     string `json:"product"`
+
+	// Url what the partner gives to buyers
+	Url string `json:"url"`
+}
+
+// Partners defines model for Partners.
+type Partners struct {
+	Items []Partner `json:"items"`
+}
 
 // Problem defines model for Problem.
 type Problem struct {
@@ -545,6 +732,15 @@ type Limit = int
 // ProductId defines model for ProductId.
 type ProductId = string
 
+// ListAttributionParams defines parameters for ListAttribution.
+type ListAttributionParams struct {
+	// After the previous page's next
+	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
+	// Limit 1 to 500
+	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // ListFindingsParams defines parameters for ListFindings.
 type ListFindingsParams struct {
 	// After the previous page's next
@@ -605,11 +801,23 @@ type ListHoursParams struct {
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// AddPartnerJSONRequestBody defines body for AddPartner for application/json ContentType.
+type AddPartnerJSONRequestBody = NewPartner
+
+// AddPartnerKeyJSONRequestBody defines body for AddPartnerKey for application/json ContentType.
+type AddPartnerKeyJSONRequestBody = PartnerKey
+
+// MakePartnerLinkJSONRequestBody defines body for MakePartnerLink for application/json ContentType.
+type MakePartnerLinkJSONRequestBody = NewPartnerLink
+
 // GoLiveJSONRequestBody defines body for GoLive for application/json ContentType.
 type GoLiveJSONRequestBody = GoLive
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAttribution How each customer's first purchase was sold, and which partner brought the customer, each with its evidence.
+	// (GET /v1/attribution)
+	ListAttribution(ctx echo.Context, params ListAttributionParams) error
 	// GetConservation Where every measured unit is, for each purchase and meter, and whether it all adds up.
 	// (GET /v1/conservation)
 	GetConservation(ctx echo.Context) error
@@ -625,6 +833,18 @@ type ServerInterface interface {
 	// ListOutbox Mail to buyers, newest first.
 	// (GET /v1/outbox)
 	ListOutbox(ctx echo.Context, params ListOutboxParams) error
+	// ListPartners Partners, oldest first, with what marketplaces know them by and their referral links.
+	// (GET /v1/partners)
+	ListPartners(ctx echo.Context) error
+	// AddPartner Add a partner. Repeating it, in whatever spelling, answers the one that is there.
+	// (POST /v1/partners)
+	AddPartner(ctx echo.Context) error
+	// AddPartnerKey Say by which reseller account or offer a marketplace knows a partner. Harmless to repeat; it counts for purchases that are there already.
+	// (POST /v1/partners/{id}/keys)
+	AddPartnerKey(ctx echo.Context, id Id) error
+	// MakePartnerLink A partner's signed referral link to a product's listing; the same one when it is asked for again.
+	// (POST /v1/partners/{id}/links)
+	MakePartnerLink(ctx echo.Context, id Id) error
 	// GetProduct Whether a product is watched or served.
 	// (GET /v1/products/{product})
 	GetProduct(ctx echo.Context, product ProductId) error
@@ -658,11 +878,39 @@ type ServerInterface interface {
 	// GetStory Everything that was applied to a purchase, in the order it was learnt.
 	// (GET /v1/subscriptions/{id}/story)
 	GetStory(ctx echo.Context, id Id) error
+	// ListValueByChannel Accepted usage at list price by route and source; observed to date, channels of different age: not comparable.
+	// (GET /v1/value-by-channel)
+	ListValueByChannel(ctx echo.Context) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListAttribution converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAttribution(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAttributionParams
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAttribution(ctx, params)
+	return err
 }
 
 // GetConservation converts echo context to params.
@@ -739,6 +987,56 @@ func (w *ServerInterfaceWrapper) ListOutbox(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListOutbox(ctx, params)
+	return err
+}
+
+// ListPartners converts echo context to params.
+func (w *ServerInterfaceWrapper) ListPartners(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListPartners(ctx)
+	return err
+}
+
+// AddPartner converts echo context to params.
+func (w *ServerInterfaceWrapper) AddPartner(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddPartner(ctx)
+	return err
+}
+
+// AddPartnerKey converts echo context to params.
+func (w *ServerInterfaceWrapper) AddPartnerKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id Id
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddPartnerKey(ctx, id)
+	return err
+}
+
+// MakePartnerLink converts echo context to params.
+func (w *ServerInterfaceWrapper) MakePartnerLink(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id Id
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.MakePartnerLink(ctx, id)
 	return err
 }
 
@@ -975,6 +1273,15 @@ func (w *ServerInterfaceWrapper) GetStory(ctx echo.Context) error {
 	return err
 }
 
+// ListValueByChannel converts echo context to params.
+func (w *ServerInterfaceWrapper) ListValueByChannel(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListValueByChannel(ctx)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -1036,12 +1343,57 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/outbox", wrapper.ListOutbox, options.OperationMiddlewares["listOutbox"]...)
 	router.GET(options.BaseURL+"/v1/products/:product", wrapper.GetProduct, options.OperationMiddlewares["getProduct"]...)
 	router.POST(options.BaseURL+"/v1/products/:product/go-live", wrapper.GoLive, options.OperationMiddlewares["goLive"]...)
+	router.GET(options.BaseURL+"/v1/partners", wrapper.ListPartners, options.OperationMiddlewares["listPartners"]...)
+	router.POST(options.BaseURL+"/v1/partners", wrapper.AddPartner, options.OperationMiddlewares["addPartner"]...)
+	router.POST(options.BaseURL+"/v1/partners/:id/keys", wrapper.AddPartnerKey, options.OperationMiddlewares["addPartnerKey"]...)
+	router.POST(options.BaseURL+"/v1/partners/:id/links", wrapper.MakePartnerLink, options.OperationMiddlewares["makePartnerLink"]...)
+	router.GET(options.BaseURL+"/v1/attribution", wrapper.ListAttribution, options.OperationMiddlewares["listAttribution"]...)
+	router.GET(options.BaseURL+"/v1/value-by-channel", wrapper.ListValueByChannel, options.OperationMiddlewares["listValueByChannel"]...)
 	router.GET(options.BaseURL+"/v1/stuck", wrapper.ListStuck, options.OperationMiddlewares["listStuck"]...)
 	router.POST(options.BaseURL+"/v1/operator-links", wrapper.MakeOperatorLink, options.OperationMiddlewares["makeOperatorLink"]...)
 
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type ListAttributionRequestObject struct {
+	Params ListAttributionParams
+}
+
+type ListAttributionResponseObject interface {
+	VisitListAttributionResponse(w http.ResponseWriter) error
+}
+
+type ListAttribution200JSONResponse Attributions
+
+func (response ListAttribution200JSONResponse) VisitListAttributionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAttributiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAttributiondefaultApplicationProblemPlusJSONResponse) VisitListAttributionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type GetConservationRequestObject struct {
 }
@@ -1224,6 +1576,157 @@ type ListOutboxdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListOutboxdefaultApplicationProblemPlusJSONResponse) VisitListOutboxResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPartnersRequestObject struct {
+}
+
+type ListPartnersResponseObject interface {
+	VisitListPartnersResponse(w http.ResponseWriter) error
+}
+
+type ListPartners200JSONResponse Partners
+
+func (response ListPartners200JSONResponse) VisitListPartnersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPartnersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListPartnersdefaultApplicationProblemPlusJSONResponse) VisitListPartnersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddPartnerRequestObject struct {
+	Body *AddPartnerJSONRequestBody
+}
+
+type AddPartnerResponseObject interface {
+	VisitAddPartnerResponse(w http.ResponseWriter) error
+}
+
+type AddPartner200JSONResponse Partner
+
+func (response AddPartner200JSONResponse) VisitAddPartnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddPartnerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddPartnerdefaultApplicationProblemPlusJSONResponse) VisitAddPartnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddPartnerKeyRequestObject struct {
+	Id   Id `json:"id"`
+	Body *AddPartnerKeyJSONRequestBody
+}
+
+type AddPartnerKeyResponseObject interface {
+	VisitAddPartnerKeyResponse(w http.ResponseWriter) error
+}
+
+type AddPartnerKey204Response struct {
+}
+
+func (response AddPartnerKey204Response) VisitAddPartnerKeyResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type AddPartnerKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddPartnerKeydefaultApplicationProblemPlusJSONResponse) VisitAddPartnerKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MakePartnerLinkRequestObject struct {
+	Id   Id `json:"id"`
+	Body *MakePartnerLinkJSONRequestBody
+}
+
+type MakePartnerLinkResponseObject interface {
+	VisitMakePartnerLinkResponse(w http.ResponseWriter) error
+}
+
+type MakePartnerLink200JSONResponse PartnerLink
+
+func (response MakePartnerLink200JSONResponse) VisitMakePartnerLinkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MakePartnerLinkdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response MakePartnerLinkdefaultApplicationProblemPlusJSONResponse) VisitMakePartnerLinkResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1659,8 +2162,49 @@ func (response GetStorydefaultApplicationProblemPlusJSONResponse) VisitGetStoryR
 	return err
 }
 
+type ListValueByChannelRequestObject struct {
+}
+
+type ListValueByChannelResponseObject interface {
+	VisitListValueByChannelResponse(w http.ResponseWriter) error
+}
+
+type ListValueByChannel200JSONResponse ChannelValues
+
+func (response ListValueByChannel200JSONResponse) VisitListValueByChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListValueByChanneldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListValueByChanneldefaultApplicationProblemPlusJSONResponse) VisitListValueByChannelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListAttribution How each customer's first purchase was sold, and which partner brought the customer, each with its evidence.
+	// (GET /v1/attribution)
+	ListAttribution(ctx context.Context, request ListAttributionRequestObject) (ListAttributionResponseObject, error)
 	// GetConservation Where every measured unit is, for each purchase and meter, and whether it all adds up.
 	// (GET /v1/conservation)
 	GetConservation(ctx context.Context, request GetConservationRequestObject) (GetConservationResponseObject, error)
@@ -1676,6 +2220,18 @@ type StrictServerInterface interface {
 	// ListOutbox Mail to buyers, newest first.
 	// (GET /v1/outbox)
 	ListOutbox(ctx context.Context, request ListOutboxRequestObject) (ListOutboxResponseObject, error)
+	// ListPartners Partners, oldest first, with what marketplaces know them by and their referral links.
+	// (GET /v1/partners)
+	ListPartners(ctx context.Context, request ListPartnersRequestObject) (ListPartnersResponseObject, error)
+	// AddPartner Add a partner. Repeating it, in whatever spelling, answers the one that is there.
+	// (POST /v1/partners)
+	AddPartner(ctx context.Context, request AddPartnerRequestObject) (AddPartnerResponseObject, error)
+	// AddPartnerKey Say by which reseller account or offer a marketplace knows a partner. Harmless to repeat; it counts for purchases that are there already.
+	// (POST /v1/partners/{id}/keys)
+	AddPartnerKey(ctx context.Context, request AddPartnerKeyRequestObject) (AddPartnerKeyResponseObject, error)
+	// MakePartnerLink A partner's signed referral link to a product's listing; the same one when it is asked for again.
+	// (POST /v1/partners/{id}/links)
+	MakePartnerLink(ctx context.Context, request MakePartnerLinkRequestObject) (MakePartnerLinkResponseObject, error)
 	// GetProduct Whether a product is watched or served.
 	// (GET /v1/products/{product})
 	GetProduct(ctx context.Context, request GetProductRequestObject) (GetProductResponseObject, error)
@@ -1709,6 +2265,9 @@ type StrictServerInterface interface {
 	// GetStory Everything that was applied to a purchase, in the order it was learnt.
 	// (GET /v1/subscriptions/{id}/story)
 	GetStory(ctx context.Context, request GetStoryRequestObject) (GetStoryResponseObject, error)
+	// ListValueByChannel Accepted usage at list price by route and source; observed to date, channels of different age: not comparable.
+	// (GET /v1/value-by-channel)
+	ListValueByChannel(ctx context.Context, request ListValueByChannelRequestObject) (ListValueByChannelResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -1721,6 +2280,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListAttribution operation middleware
+func (sh *strictHandler) ListAttribution(ctx echo.Context, params ListAttributionParams) error {
+	var request ListAttributionRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAttribution(ctx.Request().Context(), request.(ListAttributionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAttribution")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAttributionResponseObject); ok {
+		return validResponse.VisitListAttributionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // GetConservation operation middleware
@@ -1836,6 +2420,171 @@ func (sh *strictHandler) ListOutbox(ctx echo.Context, params ListOutboxParams) e
 		return err
 	} else if validResponse, ok := response.(ListOutboxResponseObject); ok {
 		return validResponse.VisitListOutboxResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListPartners operation middleware
+func (sh *strictHandler) ListPartners(ctx echo.Context) error {
+	var request ListPartnersRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPartners(ctx.Request().Context(), request.(ListPartnersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPartners")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListPartnersResponseObject); ok {
+		return validResponse.VisitListPartnersResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AddPartner operation middleware
+func (sh *strictHandler) AddPartner(ctx echo.Context) error {
+	var request AddPartnerRequestObject
+
+	var body AddPartnerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddPartner(ctx.Request().Context(), request.(AddPartnerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddPartner")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddPartnerResponseObject); ok {
+		return validResponse.VisitAddPartnerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AddPartnerKey operation middleware
+func (sh *strictHandler) AddPartnerKey(ctx echo.Context, id Id) error {
+	var request AddPartnerKeyRequestObject
+
+	request.Id = id
+
+	var body AddPartnerKeyJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddPartnerKey(ctx.Request().Context(), request.(AddPartnerKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddPartnerKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddPartnerKeyResponseObject); ok {
+		return validResponse.VisitAddPartnerKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// MakePartnerLink operation middleware
+func (sh *strictHandler) MakePartnerLink(ctx echo.Context, id Id) error {
+	var request MakePartnerLinkRequestObject
+
+	request.Id = id
+
+	var body MakePartnerLinkJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.MakePartnerLink(ctx.Request().Context(), request.(MakePartnerLinkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "MakePartnerLink")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(MakePartnerLinkResponseObject); ok {
+		return validResponse.VisitMakePartnerLinkResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2133,6 +2882,29 @@ func (sh *strictHandler) GetStory(ctx echo.Context, id Id) error {
 		return err
 	} else if validResponse, ok := response.(GetStoryResponseObject); ok {
 		return validResponse.VisitGetStoryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListValueByChannel operation middleware
+func (sh *strictHandler) ListValueByChannel(ctx echo.Context) error {
+	var request ListValueByChannelRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListValueByChannel(ctx.Request().Context(), request.(ListValueByChannelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListValueByChannel")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListValueByChannelResponseObject); ok {
+		return validResponse.VisitListValueByChannelResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
