@@ -5,6 +5,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/fault"
 )
 
@@ -21,6 +22,8 @@ func (s *Server) ready(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ready"})
 }
 
-// home sends whoever opens the bare address to where the operator signs in: a
-// buyer never comes here.
-func (*Server) home(c echo.Context) error { return c.Redirect(http.StatusSeeOther, "/operator") }
+// home leads whoever opens the bare address on: a buyer who strayed, or the
+// operator.
+func (s *Server) home(c echo.Context) error {
+	return s.page(c, http.StatusOK, console.WelcomePage(s.Site, s.market("")))
+}

@@ -38,18 +38,6 @@ func (s *Server) leave(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/operator")
 }
 
-func (s *Server) stuckPage(c echo.Context) error {
-	rows, err := s.Work.Stuck(c.Request().Context(), maxStuck)
-	if err != nil {
-		return err
-	}
-	v := console.Stuck{Site: s.Site}
-	for _, w := range rows {
-		v.Rows = append(v.Rows, console.StuckRow{Kind: w.Kind, Subject: w.Subject, DueAt: w.DueAt, Attempts: w.Attempts, Class: string(w.Class), Error: w.Error, Stopped: w.Stopped})
-	}
-	return s.page(c, http.StatusOK, console.StuckPage(v))
-}
-
 const pageRows = 50
 
 func (s *Server) outboxPage(c echo.Context) error {

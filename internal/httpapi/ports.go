@@ -33,6 +33,7 @@ type Purchases interface {
 	Find(ctx context.Context, m marketplace.ID, purchase string) (subscription.Subscription, bool, error)
 	List(ctx context.Context, f subscription.Filter) ([]subscription.Subscription, error)
 	Story(ctx context.Context, sub id.Subscription) ([]subscription.Line, error)
+	Agreements(ctx context.Context, sub id.Subscription) ([]subscription.Agreement, error)
 	Name(ctx context.Context, sub id.Subscription, actor, name string) error
 	Product(ctx context.Context, product string) (subscription.ProductState, error)
 	GoLive(ctx context.Context, product string, from clock.Hour, actor string) error
@@ -61,7 +62,9 @@ type Metering interface {
 	Ingest(ctx context.Context, events []billing.UsageEvent) ([]billing.Outcome, error)
 	Hours(ctx context.Context, sub id.Subscription) ([]billing.HourView, error)
 	Conservation(ctx context.Context) (billing.Report, error)
+	Ages(ctx context.Context) (map[billing.Station]billing.Age, error)
 	Findings(ctx context.Context, open bool) ([]billing.Finding, error)
+	CloseFinding(ctx context.Context, f id.Finding, actor, why string) error
 	Quarantined(ctx context.Context) ([]billing.Quarantined, error)
 	Replay(ctx context.Context, event billing.Ident) (billing.Outcome, error)
 }

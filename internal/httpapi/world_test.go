@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -80,6 +81,11 @@ type world struct {
 	ingestErr   error
 	quarantined []billing.Quarantined
 	hours       []billing.HourView
+	report      billing.Report
+	findings    []billing.Finding
+	closed      []string
+	list        []subscription.Subscription // instead of three like purchase
+	story       []subscription.Line
 
 	touches    []string
 	written    []string
@@ -204,6 +210,14 @@ func (f purchasesOf) Find(_ context.Context, _ marketplace.ID, purchase string) 
 
 func (f purchasesOf) List(_ context.Context, q subscription.Filter) ([]subscription.Subscription, error) {
 	var out []subscription.Subscription
+	for _, s := range f.w.list {
+		if s.ID > q.After && len(out) < q.Limit && (q.Marketplace == "" || q.Marketplace == s.Marketplace) {
+			out = append(out, s)
+		}
+	}
+	if f.w.list != nil {
+		return out, f.w.err
+	}
 	for i := range 3 {
 		s := f.w.purchase
 		s.ID = id.Subscription([]string{"sub_a", "sub_b", "sub_c"}[i])
@@ -215,7 +229,11 @@ func (f purchasesOf) List(_ context.Context, q subscription.Filter) ([]subscript
 }
 
 func (f purchasesOf) Story(context.Context, id.Subscription) ([]subscription.Line, error) {
-	return []subscription.Line{{ID: "evt_1", Kind: "entitled", RecordedAt: now, Changed: true, Body: []byte(secret)}}, nil
+	return append([]subscription.Line{{ID: "evt_1", Kind: "entitled", RecordedAt: now, Changed: true, Body: []byte(secret)}}, f.w.story...), nil
+}
+
+func (f purchasesOf) Agreements(context.Context, id.Subscription) ([]subscription.Agreement, error) {
+	return []subscription.Agreement{{Marketplace: marketplace.AWS, Agreement: "agmt-1", Subscription: f.w.purchase.ID}}, nil
 }
 
 func (f purchasesOf) Name(_ context.Context, _ id.Subscription, actor, name string) error {
@@ -314,10 +332,25 @@ func (f meteringOf) Hours(context.Context, id.Subscription) ([]billing.HourView,
 }
 
 func (f meteringOf) Conservation(context.Context) (billing.Report, error) {
+	if f.w.report.Meters != nil {
+		return f.w.report, f.w.err
+	}
 	return billing.Report{Unsure: "0", Meters: []billing.MeterReport{{Marketplace: "aws", Subscription: sub, Meter: "api_request", Measured: "12.5", Accepted: "12", Carried: "0.5"}}}, nil
 }
 
+func (f meteringOf) Ages(context.Context) (map[billing.Station]billing.Age, error) {
+	return map[billing.Station]billing.Age{billing.StationSubmit: {Waiting: 4, Oldest: 90 * time.Minute}}, nil
+}
+
+func (f meteringOf) CloseFinding(_ context.Context, n id.Finding, actor, why string) error {
+	f.w.closed = append(f.w.closed, fmt.Sprintf("%s by %s: %s", n, actor, why))
+	return f.w.err
+}
+
 func (f meteringOf) Findings(context.Context, bool) ([]billing.Finding, error) {
+	if f.w.findings != nil {
+		return f.w.findings, f.w.err
+	}
 	return []billing.Finding{{ID: "fnd_1", Class: billing.FindHeld, Owner: "operator", OpenedAt: now}}, nil
 }
 
