@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/money"
@@ -47,9 +48,24 @@ func (pr Product) Plan(id string) (Plan, bool) {
 	return Plan{}, false
 }
 
+// period is what Google puts behind the id of a plan that is paid for longer than a
+// month (seen 2026-09): enterprise-P1Y is the plan enterprise.
+var period = regexp.MustCompile(`-P[0-9]+[DWMY]$`)
+
 // PlanNamed finds the plan a marketplace calls name; an empty name is the
 // default plan.
 func (pr Product) PlanNamed(marketplace, name string) (Plan, bool) {
+	if p, ok := pr.planNamed(marketplace, name); ok || marketplace != "gcp" {
+		return p, ok
+	}
+	base := period.ReplaceAllString(name, "")
+	if base == "" { // not the default: something was named
+		return Plan{}, false
+	}
+	return pr.planNamed(marketplace, base)
+}
+
+func (pr Product) planNamed(marketplace, name string) (Plan, bool) {
 	for _, p := range pr.Plans {
 		if name == "" && p.Default || name != "" && (p.Names[marketplace] == name || p.ID == name) {
 			return p, true

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,9 @@ import (
 
 // Accept takes one delivery. nil means that it is committed: applied, known
 // already, or quarantined; the sender need not send it again. Forged: it failed
-// its authenticity check and nothing was kept. Any other error: send it again.
+// its authenticity check and nothing was kept. Refused: it is committed, and asks
+// for a change that must be answered now with no. Every other error is of a class
+// that says send it again, since a sender may take any other for an answer.
 func (s *Service) Accept(ctx context.Context, d marketplace.Delivery) error {
 	a, err := s.adapter(d.Marketplace)
 	if err != nil {
@@ -31,7 +34,7 @@ func (s *Service) Accept(ctx context.Context, d marketplace.Delivery) error {
 	if err != nil {
 		return s.quarantine(ctx, keptOf(v), d.Body, err)
 	}
-	kept := keptOf(v)
+	kept, refused := keptOf(v), ""
 	err = s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
 		now := s.now()
 		got, fresh, err := t.KeepDelivery(ctx, kept, d.Body)
@@ -39,17 +42,32 @@ func (s *Service) Accept(ctx context.Context, d marketplace.Delivery) error {
 			return err
 		}
 		if !fresh {
-			return s.again(ctx, t, got, kept, d.Body, events, now)
+			refused, err = s.again(ctx, t, got, kept, d.Body, events, now)
+			return err
 		}
-		return s.apply(ctx, t, got, events, now)
+		refused, err = s.apply(ctx, t, got, events, now)
+		return err
 	})
 	if needsPerson(err) {
 		return s.quarantine(ctx, kept, d.Body, err)
 	}
 	if err != nil {
-		return fmt.Errorf("accept %s message %s: %w", d.Marketplace, kept.VendorID, err)
+		return fmt.Errorf("accept %s message %s: %w", d.Marketplace, kept.VendorID, passing(err))
+	}
+	if refused != "" {
+		s.log.InfoContext(ctx, "change refused", "marketplace", string(d.Marketplace), "message", kept.VendorID, "reason", refused)
+		return fault.New(fault.Refused, "%s", refused)
 	}
 	return nil
+}
+
+// passing is an error as one that passes.
+func passing(err error) error {
+	switch fault.ClassOf(err) {
+	case fault.Unavailable, fault.Unsure:
+		return err
+	}
+	return fault.Wrap(fault.Unavailable, err, "")
 }
 
 // unverified decides about a delivery that Verify did not pass.
@@ -66,16 +84,17 @@ func (s *Service) unverified(ctx context.Context, d marketplace.Delivery, cause 
 			ID: id.NewDelivery(), Marketplace: d.Marketplace, VendorID: "sha256:" + hash, BodyHash: hash, Channel: d.Channel, Source: d.Source,
 			ReceivedAt: d.ReceivedAt, State: Quarantined,
 		}, d.Body, cause)
-	case "":
-		cause = fault.Wrap(fault.Unavailable, cause, "")
 	}
-	return fmt.Errorf("verify a %s delivery: %w", d.Marketplace, cause)
+	return fmt.Errorf("verify a %s delivery: %w", d.Marketplace, passing(cause))
 }
 
 func keptOf(v marketplace.Verified) Kept {
-	d := v.Delivery
+	d, content := v.Delivery, v.Content
+	if content == nil {
+		content = d.Body
+	}
 	return Kept{
-		ID: id.NewDelivery(), Marketplace: d.Marketplace, VendorID: v.ID, BodyHash: hashBody(d.Body), Channel: d.Channel, Kind: v.Kind, Source: d.Source,
+		ID: id.NewDelivery(), Marketplace: d.Marketplace, VendorID: v.ID, BodyHash: hashBody(content), Channel: d.Channel, Kind: v.Kind, Source: d.Source,
 		Signed: v.Signed, SentAt: v.SentAt, ReceivedAt: d.ReceivedAt, State: Applied,
 	}
 }
@@ -103,7 +122,8 @@ func (s *Service) quarantine(ctx context.Context, k Kept, body []byte, cause err
 		if got, fresh, err = t.KeepDelivery(ctx, k, body); err != nil || fresh {
 			return err
 		}
-		return s.again(ctx, t, got, k, body, nil, s.now())
+		_, err = s.again(ctx, t, got, k, body, nil, s.now())
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("quarantine %s message %s: %w", k.Marketplace, k.VendorID, err)
@@ -123,59 +143,70 @@ func reasonOf(err error) string {
 	return "it cannot be read (" + string(fault.ClassOf(err)) + "); look at the body, then update the adapter and replay"
 }
 
-// again handles a message whose id is known. The same body is a copy and changes
-// nothing. Another body is kept beside the first and believed in nothing: what it
+// again handles a message whose id is known. The same body is a copy, changes
+// nothing and gets the same answer. Another body is kept beside the first and believed in nothing: what it
 // names is refreshed, and the marketplace's answer counts.
-func (s *Service) again(ctx context.Context, t Tx, first, k Kept, body []byte, events []marketplace.Event, now time.Time) error {
+func (s *Service) again(ctx context.Context, t Tx, first, k Kept, body []byte, events []marketplace.Event, now time.Time) (refused string, err error) {
 	if first.BodyHash == k.BodyHash {
-		return nil
+		for _, e := range events {
+			if refused, err = s.subs.Refusal(ctx, t, k.Marketplace, named(e, k)); err != nil || refused != "" {
+				return refused, err
+			}
+		}
+		return "", nil
 	}
 	k.ID, k.Variant, k.State = id.NewDelivery(), k.BodyHash, Conflict
 	k.Reason = "another body came before under this message id (" + string(first.ID) + "); the marketplace was asked what is true"
 	if _, fresh, err := t.KeepDelivery(ctx, k, body); err != nil || !fresh {
-		return err
+		return "", err
 	}
 	for _, e := range events {
 		if err := s.markRefresh(ctx, t, k.Marketplace, e, now); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return nil
+	return "", nil
 }
 
-// apply applies a kept delivery's events and marks what follows.
-func (s *Service) apply(ctx context.Context, t Tx, k Kept, events []marketplace.Event, now time.Time) error {
+// named is an event with the message it came in.
+func named(e marketplace.Event, k Kept) marketplace.Event {
+	e.MessageID = cmp.Or(e.MessageID, k.VendorID)
+	return e
+}
+
+// apply applies a kept delivery's events and marks what follows. refused is why a
+// change that must be answered now is not agreed to.
+func (s *Service) apply(ctx context.Context, t Tx, k Kept, events []marketplace.Event, now time.Time) (refused string, err error) {
 	for _, e := range events {
-		if e.MessageID == "" {
-			e.MessageID = k.VendorID
-		}
+		e = named(e, k)
 		about := e.Ref != (marketplace.Ref{})
 		if e.Kind == marketplace.Noted && !about && e.Terms == nil {
 			continue // about nobody's purchase and no offer; kept, nothing more
 		}
 		if err := keepable(e); err != nil {
-			return err
+			return "", err
 		}
 		if e.Kind == marketplace.Noted && !about {
 			if err := s.subs.HearOffer(ctx, t, k.Marketplace, e); err != nil {
-				return err
+				return "", err
 			}
 			continue
 		}
 		got, err := s.subs.Apply(ctx, t, k.Marketplace, e, k.ID)
 		if err != nil {
-			return err
+			return "", err
 		}
+		refused = cmp.Or(refused, got.Refused)
 		if got.Customer != "" {
 			if err := t.AssignDelivery(ctx, k.ID, got.Customer, now); err != nil {
-				return err
+				return "", err
 			}
 		}
 		if err := s.markRefresh(ctx, t, k.Marketplace, e, now); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return nil
+	return refused, nil
 }
 
 func (s *Service) markRefresh(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, now time.Time) error {
@@ -218,7 +249,7 @@ func (s *Service) Replay(ctx context.Context, d id.Delivery, actor string) error
 		if done, err := replayed(k); done || err != nil { // by somebody else, meanwhile
 			return err
 		}
-		if err := s.apply(ctx, t, k, events, now); err != nil {
+		if _, err := s.apply(ctx, t, k, events, now); err != nil { // too late to refuse anything
 			return stillWaits(err)
 		}
 		if err := t.SettleDelivery(ctx, d, Replayed, "", now, actor); err != nil {

@@ -10,7 +10,8 @@ import (
 )
 
 // Arrive takes a buyer whose browser brought a marketplace's token, and returns
-// the token of a claim link. Invalid and Gone (with a text for the buyer): the
+// the token of a claim link: of a purchase that nobody holds yet, if there is one.
+// Invalid and Gone (with a text for the buyer): the
 // token is not one or has expired, and nothing was kept. Repeating it with a good
 // token opens another claim of the same purchase.
 func (s *Service) Arrive(ctx context.Context, m marketplace.ID, token marketplace.Token) (string, error) {
@@ -31,18 +32,20 @@ func (s *Service) Arrive(ctx context.Context, m marketplace.ID, token marketplac
 	link := ""
 	err = s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error {
 		link = ""
-		now := s.now()
+		now, unheld := s.now(), false
 		for _, ref := range arrival.Purchases {
 			ref.Account = cmp.Or(ref.Account, arrival.Account)
 			sub, err := s.subs.Ensure(ctx, t, m, ref)
 			if err != nil {
 				return err
 			}
-			claim, err := s.subs.OpenClaim(ctx, t, sub.ID)
+			claim, err := s.subs.OpenArrival(ctx, t, sub.ID, arrival)
 			if err != nil {
 				return err
 			}
-			link = cmp.Or(link, claim)
+			if free := sub.Facts.ClaimedAt.IsZero(); link == "" || free && !unheld {
+				link, unheld = claim, free
+			}
 			if err := s.markRefresh(ctx, t, m, marketplace.Event{Kind: marketplace.PurchaseSeen, Ref: marketplace.Ref{Purchase: sub.Purchase}}, now); err != nil {
 				return err
 			}

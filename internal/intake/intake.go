@@ -138,9 +138,13 @@ func keepable(e marketplace.Event) error {
 		{"reseller", e.Reseller},
 		{"predecessor", e.Replaces},
 		{"reason", e.Reason},
+		{"consumer", e.Consumer},
 	}
 	if e.Terms != nil {
 		names = append(names, [][2]string{{"plan", e.Terms.Plan}, {"offer", e.Terms.Offer}, {"agreement", e.Terms.Agreement}}...)
+	}
+	if e.Observed != nil && e.Observed.Change != nil {
+		names = append(names, [][2]string{{"new plan", e.Observed.Change.Plan}, {"new offer", e.Observed.Change.Offer}}...)
 	}
 	for _, n := range names {
 		what, name := n[0], n[1]

@@ -36,7 +36,7 @@ func (s *Service) reader(m marketplace.ID) (marketplace.Reader, error) {
 }
 
 // Refresh is the worker of refresh rows: asks the marketplace what is true of one
-// purchase and applies the answer. Killed at any line, it asks again; what was
+// purchase, or of an account's, and applies the answer. Killed at any line, it asks again; what was
 // applied before is older or equal and changes nothing.
 func (s *Service) Refresh(ctx context.Context, subject string) (again time.Time, err error) {
 	m, ref, err := parseSubject(subject)
@@ -50,6 +50,12 @@ func (s *Service) Refresh(ctx context.Context, subject string) (again time.Time,
 	events, err := r.Purchase(ctx, ref)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask %s about a purchase: %w", m, err)
+	}
+	if ref.Account != "" { // what one of its purchases lacks does not hold up the others
+		if err := s.page(ctx, m, events); err != nil {
+			return time.Time{}, fmt.Errorf("refresh an account of %s: %w", m, err)
+		}
+		return time.Time{}, nil
 	}
 	var touched []id.Subscription
 	if err := s.observe(ctx, m, events, &touched); err != nil {
@@ -86,8 +92,10 @@ func parseSubject(subject string) (marketplace.ID, marketplace.Ref, error) {
 		return marketplace.ID(m), marketplace.Ref{Purchase: value}, nil
 	case kind == "agreement":
 		return marketplace.ID(m), marketplace.Ref{Agreement: value}, nil
+	case kind == "account":
+		return marketplace.ID(m), marketplace.Ref{Account: value}, nil
 	}
-	return "", marketplace.Ref{}, fault.New(fault.Invalid, "refresh subject %q is not marketplace|licence|… or marketplace|agreement|…", subject)
+	return "", marketplace.Ref{}, fault.New(fault.Invalid, "refresh subject %q is not marketplace|licence|…, marketplace|agreement|… or marketplace|account|…", subject)
 }
 
 // observe applies answers of a marketplace in one transaction.

@@ -50,20 +50,18 @@ func (t *Tx) Terms(ctx context.Context, sub id.Subscription, at time.Time) (bill
 		return billing.Terms{}, err
 	}
 	out := billing.Terms{
-		Subscription: s.ID, Lineage: s.Lineage, Marketplace: s.Marketplace, Product: s.Product, Identity: s.Identity(), CutOver: s.CutOver,
+		Subscription: s.ID, Lineage: s.Lineage, Marketplace: s.Marketplace, Product: s.Product, CutOver: s.CutOver,
 		StartsAt: s.StartsAt(), EndsAt: s.EndsAt(), Plan: s.Plan, Suspended: s.Facts.Pause.On, SwitchedAt: s.Facts.Pause.At,
 	}
 	rows, err := t.SubscriptionTerms(ctx, sub)
 	if err != nil {
 		return out, err
 	}
-	named := "" // the plan, in the vendor's word
-	if in, ok := subscription.InForce(rows, at); ok {
-		out.Plan, out.Offer, out.Quantities, out.Term, named = in.Plan, in.Offer, in.Quantities, in.From, in.Named
+	in, ok := subscription.InForce(rows, at)
+	if ok {
+		out.Plan, out.Offer, out.Quantities, out.Term = in.Plan, in.Offer, in.Quantities, in.From
 	}
-	if s.Marketplace == marketplace.Azure { // an event names the purchase and its plan, and nobody's account
-		out.Identity = marketplace.VendorIdentity{Resource: s.Purchase, Plan: named}
-	}
+	out.Identity = s.Identity(in)
 	return out, nil
 }
 

@@ -53,7 +53,7 @@ func toSubscription(r db.Subscription) (subscription.Subscription, error) {
 		ID: id.Subscription(r.ID), Marketplace: marketplace.ID(r.Marketplace), Purchase: r.Purchase, Account: r.Account, Product: r.Product, Plan: r.Plan,
 		Customer: id.Customer(r.Customer), Lineage: id.Subscription(r.Lineage), Predecessor: id.Subscription(r.Predecessor), Replaces: r.Replaces,
 		TailnetName: r.TailnetName, NameChosen: r.NameChosen == 1, TailnetOf: id.Subscription(r.TailnetOf), CutOver: hourFrom(r.CutOver),
-		Version: r.Version, CreatedAt: fromMicros(r.CreatedAt),
+		Version: r.Version, CreatedAt: fromMicros(r.CreatedAt), Listing: r.Listing,
 	}
 	if err := json.Unmarshal([]byte(r.Facts), &s.Facts); err != nil {
 		return s, fmt.Errorf("read the facts of %s: %w", r.ID, err)
@@ -93,6 +93,7 @@ func (t *Tx) EnsureSubscription(ctx context.Context, s subscription.Subscription
 		TailnetName: s.TailnetName, NameChosen: flag(s.NameChosen), TailnetOf: string(s.TailnetOf), Facts: string(facts), CutOver: hourMicros(s.CutOver),
 		ClaimedAt: micros(s.Facts.ClaimedAt), StartsAt: micros(s.Facts.StartsAt), ReadyAt: micros(s.Facts.ReadyAt),
 		EndsAt: micros(s.Facts.EndsAt()), ClosedAt: micros(s.Facts.ClosedAt), Version: 1, CreatedAt: micros(s.CreatedAt),
+		Listing: s.Listing,
 	})
 	if err != nil {
 		return subscription.Subscription{}, false, fmt.Errorf("ensure subscription: %w", err)
@@ -179,6 +180,7 @@ func (t *Tx) SaveSubscription(ctx context.Context, s subscription.Subscription) 
 		TailnetName: s.TailnetName, NameChosen: flag(s.NameChosen), TailnetOf: string(s.TailnetOf), Facts: string(facts), CutOver: hourMicros(s.CutOver),
 		ClaimedAt: micros(s.Facts.ClaimedAt), StartsAt: micros(s.Facts.StartsAt), ReadyAt: micros(s.Facts.ReadyAt),
 		EndsAt: micros(s.Facts.EndsAt()), ClosedAt: micros(s.Facts.ClosedAt),
+		Listing: s.Listing,
 	})
 	if err == nil && n != 1 {
 		err = errors.New("it is gone")

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/notify"
@@ -52,7 +54,7 @@ func toClaim(k *Keys, r db.Claim) (subscription.Claim, error) {
 	return subscription.Claim{
 		ID: id.Claim(r.ID), Subscription: id.Subscription(r.Subscription), TokenHash: r.TokenHash, OpenedAt: fromMicros(r.OpenedAt), ExpiresAt: fromMicros(r.ExpiresAt),
 		State: subscription.ClaimState(r.State), InvitedBy: id.Claim(r.InvitedBy), Sends: int(r.Sends), Email: email, EmailHash: r.EmailHash,
-		VerifiedAt: fromMicros(r.VerifiedAt), Version: r.Version,
+		VerifiedAt: fromMicros(r.VerifiedAt), Version: r.Version, Person: r.Person, Buyers: strings.Fields(r.Buyers), Vouched: r.Vouched == 1,
 	}, nil
 }
 
@@ -74,7 +76,7 @@ func (t *Tx) AddClaim(ctx context.Context, c subscription.Claim) error {
 		err = t.q.AddClaim(ctx, db.AddClaimParams{
 			ID: string(c.ID), Subscription: string(c.Subscription), TokenHash: c.TokenHash, OpenedAt: micros(c.OpenedAt), ExpiresAt: micros(c.ExpiresAt),
 			State: string(c.State), InvitedBy: string(c.InvitedBy), Sends: int64(c.Sends), Email: email, EmailHash: orEmpty(c.EmailHash),
-			VerifiedAt: micros(c.VerifiedAt), Version: 1,
+			VerifiedAt: micros(c.VerifiedAt), Version: 1, Person: c.Person, Buyers: strings.Join(c.Buyers, "\n"), Vouched: flag(c.Vouched),
 		})
 	}
 	if err != nil {
@@ -107,6 +109,7 @@ func (t *Tx) SaveClaim(ctx context.Context, c subscription.Claim) error {
 	if err == nil {
 		_, err = t.q.SaveClaim(ctx, db.SaveClaimParams{
 			ID: string(c.ID), State: string(c.State), Sends: int64(c.Sends), Email: email, EmailHash: orEmpty(c.EmailHash), VerifiedAt: micros(c.VerifiedAt), InvitedBy: string(c.InvitedBy),
+			Person: c.Person,
 		})
 	}
 	if err != nil {
@@ -159,6 +162,14 @@ func (t *Tx) HashEmail(_ context.Context, email string) ([]byte, error) {
 		return nil, errNoKeys
 	}
 	return t.keys.fingerprint("email", subscription.FoldEmail(email)), nil
+}
+
+// HashPerson implements subscription.ClaimTx.
+func (t *Tx) HashPerson(_ context.Context, person string) (string, error) {
+	if t.keys == nil {
+		return "", errNoKeys
+	}
+	return hex.EncodeToString(t.keys.fingerprint("person", person)), nil
 }
 
 // ClaimByToken implements subscription.Store.

@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,15 +18,21 @@ type Applied struct {
 	Subscription id.Subscription // empty: its purchase is not known yet, a refresh will tell
 	Customer     id.Customer
 	Changed      bool
+	// Refused is why a change that must be answered now is refused; empty: it is not.
+	Refused string
 }
 
 // Apply applies one event of a marketplace inside the caller's transaction:
 // finds or makes the subscription, merges the facts, keeps terms and agreement,
 // links what continues what, and marks the work that follows. An event whose
-// purchase cannot be found waits by its agreement and is refreshed, not guessed.
+// purchase cannot be found waits and is refreshed, not guessed. An event about an
+// account is one about all its purchases.
 // Unreadable: it names a product or account that cannot be; an operator must look.
 func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, delivery id.Delivery) (Applied, error) {
 	now := s.now()
+	if e.Ref.Purchase == "" && e.Ref.Agreement == "" && e.Ref.Account != "" && rulesOf(m).AccountFirst {
+		return s.applyAccount(ctx, t, m, e, delivery, now)
+	}
 	sub, err := s.locate(ctx, t, m, e, now)
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply %s: %w", e.Kind, err)
@@ -34,7 +41,8 @@ func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketpla
 		if err := s.park(ctx, t, m, e, delivery, now); err != nil {
 			return Applied{}, fmt.Errorf("keep %s until its purchase is known: %w", e.Kind, err)
 		}
-		return Applied{}, nil
+		refused, err := s.judgeUnknown(ctx, t, m, e)
+		return Applied{Refused: refused}, err
 	}
 	stored := *sub
 	changed, err := s.merge(ctx, t, sub, e, now)
@@ -52,10 +60,15 @@ func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketpla
 			return Applied{}, err
 		}
 	}
-	adopted, err := s.adopt(ctx, t, sub, e.Ref.Agreement, now)
+	adopted, err := s.adopt(ctx, t, sub, sub.Purchase, now)
 	if err != nil {
 		return Applied{}, err
 	}
+	linked, err := s.linkAgreement(ctx, t, sub, e.Ref.Agreement, now)
+	if err != nil {
+		return Applied{}, err
+	}
+	adopted = adopted || linked
 	if err := s.link(ctx, t, sub, now); err != nil {
 		return Applied{}, err
 	}
@@ -64,7 +77,11 @@ func (s *Service) Apply(ctx context.Context, t Tx, m marketplace.ID, e marketpla
 			return Applied{}, err
 		}
 	}
-	return Applied{Subscription: sub.ID, Customer: sub.Customer, Changed: changed}, nil
+	refused, err := s.judge(ctx, t, sub, e, now)
+	if err != nil {
+		return Applied{}, fmt.Errorf("judge a change of %s: %w", sub.ID, err)
+	}
+	return Applied{Subscription: sub.ID, Customer: sub.Customer, Changed: changed, Refused: refused}, nil
 }
 
 // Ensure finds or makes the subscription that ref names completely, locked.
@@ -134,11 +151,14 @@ func (s *Service) make(ctx context.Context, t Tx, m marketplace.ID, ref marketpl
 		return Subscription{}, err
 	}
 	sub := id.NewSubscription()
-	got, _, err := t.EnsureSubscription(ctx, Subscription{
-		ID: sub, Marketplace: m, Purchase: ref.Purchase, Account: ref.Account, Product: ref.Product, Plan: s.plan(m, ref.Product, ""),
+	got, made, err := t.EnsureSubscription(ctx, Subscription{
+		ID: sub, Marketplace: m, Purchase: ref.Purchase, Account: ref.Account, Product: ref.Product, Listing: s.listing(m, ref.Product), Plan: s.plan(m, ref.Product, ""),
 		Customer: customer.ID, Lineage: sub, TailnetOf: sub, TailnetName: name, Facts: Facts{Marketplace: m}, CreatedAt: now,
 	})
-	return got, err
+	if err != nil || !made || !rulesOf(m).AccountFirst {
+		return got, err
+	}
+	return got, s.inherit(ctx, t, &got, now)
 }
 
 // enliven gives a subscription its product's cut-over.
@@ -168,46 +188,46 @@ func (s *Service) merge(ctx context.Context, t Tx, sub *Subscription, e marketpl
 	if e.Replaces != "" && sub.Replaces == "" {
 		sub.Replaces, changed = e.Replaces, true
 	}
-	if e.Terms == nil {
-		return changed, nil
+	if l := s.listing(sub.Marketplace, sub.Product); l != "" && sub.Listing != l {
+		sub.Listing, changed = l, true // the catalog learnt it later
+	}
+	said, err := s.mergeTerms(ctx, t, sub, e, before.Seen.Version, now)
+	return changed || said, err
+}
+
+// mergeTerms merges what an event says of terms and of changes to them.
+func (s *Service) mergeTerms(ctx context.Context, t Tx, sub *Subscription, e marketplace.Event, seen, now time.Time) (bool, error) {
+	rules := rulesOf(sub.Marketplace)
+	if e.Terms == nil && e.Kind != marketplace.ChangeWithdrawn && (e.Kind != marketplace.Observed || !rules.ShowsChanges) {
+		return false, nil
 	}
 	rows, err := t.SubscriptionTerms(ctx, sub.ID)
 	if err != nil {
 		return false, err
 	}
-	said := termsOf(sub.ID, s.plan(sub.Marketplace, sub.Product, e.Terms.Plan), e)
-	if e.Terms.Plan != "" && said.Plan != e.Terms.Plan {
-		s.log.DebugContext(ctx, "plan derived", "subscription", string(sub.ID), "plan", said.Plan)
-	}
-	merged, known := said, false
-	for i, row := range rows {
-		if row.Fingerprint == said.Fingerprint {
-			merged, known = mergeTerms(row, said), true
-			if sameTerms(row, merged) {
-				return changed, nil
-			}
-			rows[i] = merged
+	known := agreed{rows: rows, changed: map[string]bool{}, rules: rules}
+	known.merge(*sub, e, seen, func(named string) string { return s.plan(sub.Marketplace, sub.Product, named) })
+	changes := known.changes()
+	for _, c := range changes {
+		if err := t.SaveTerms(ctx, c); err != nil {
+			return false, err
 		}
 	}
-	if !known {
-		rows = append(rows, merged)
-	}
-	if err := t.SaveTerms(ctx, merged); err != nil {
-		return false, err
-	}
-	if in, ok := InForce(rows, now); ok {
+	if in, ok := InForce(known.rows, now); ok {
 		sub.Plan = in.Plan
 	}
-	return true, nil
+	return len(changes) > 0, nil
 }
 
-// park keeps an event until its agreement is linked, and asks the marketplace.
+// park keeps an event until its purchase is known or its agreement linked, and
+// asks the marketplace.
 func (s *Service) park(ctx context.Context, t Tx, m marketplace.ID, e marketplace.Event, delivery id.Delivery, now time.Time) error {
-	if e.Ref.Agreement != "" && delivery != "" {
+	if waitsFor := cmp.Or(e.Ref.Purchase, e.Ref.Agreement); waitsFor != "" && delivery != "" {
 		line, err := lineOf(m, e, delivery, now)
 		if err != nil {
 			return err
 		}
+		line.Agreement = waitsFor
 		if err := t.AddLine(ctx, line); err != nil {
 			return err
 		}
@@ -218,8 +238,8 @@ func (s *Service) park(ctx context.Context, t Tx, m marketplace.ID, e marketplac
 	return t.Mark(ctx, DueRefresh, RefreshSubject(m, e.Ref), now)
 }
 
-// adopt links the agreement and applies the events that waited for it.
-func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, agreement string, now time.Time) (bool, error) {
+// linkAgreement links the agreement and applies the events that waited for it.
+func (s *Service) linkAgreement(ctx context.Context, t Tx, sub *Subscription, agreement string, now time.Time) (bool, error) {
 	if agreement == "" {
 		return false, nil
 	}
@@ -227,7 +247,16 @@ func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, agreement 
 	if err != nil || owner != sub.ID {
 		return false, err // one agreement over several purchases: the first link stands, the others are known by their purchase
 	}
-	lines, err := t.WaitingLines(ctx, sub.Marketplace, agreement)
+	changed, err := s.adopt(ctx, t, sub, agreement, now)
+	if err != nil {
+		return false, err
+	}
+	return changed, s.linkSuccessors(ctx, t, sub, agreement, now)
+}
+
+// adopt applies the events that waited for a purchase or agreement to be known.
+func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, waitedFor string, now time.Time) (bool, error) {
+	lines, err := t.WaitingLines(ctx, sub.Marketplace, waitedFor)
 	if err != nil {
 		return false, err
 	}
@@ -246,7 +275,7 @@ func (s *Service) adopt(ctx context.Context, t Tx, sub *Subscription, agreement 
 		}
 		changedAny = changedAny || changed
 	}
-	return changedAny, s.linkSuccessors(ctx, t, sub, agreement, now)
+	return changedAny, nil
 }
 
 func lineOf(m marketplace.ID, e marketplace.Event, delivery id.Delivery, now time.Time) (Line, error) {

@@ -37,7 +37,12 @@ type Claim struct {
 	Email        string // decrypted; never logged
 	EmailHash    []byte // keyed
 	VerifiedAt   time.Time
-	Version      int64
+	// Person and Buyers are keyed hashes of people in the marketplace's words: who
+	// came, or signed in, and who may sign in. Vouched: the marketplace verified Email.
+	Person  string
+	Buyers  []string
+	Vouched bool
+	Version int64
 }
 
 // MailLink is a link that proves an address.
@@ -63,6 +68,8 @@ type ClaimTx interface {
 	// HashEmail is a keyed hash: equal addresses, equal hashes, and nobody
 	// without the key can guess which.
 	HashEmail(ctx context.Context, email string) ([]byte, error)
+	// HashPerson is the same of a person's id at a marketplace.
+	HashPerson(ctx context.Context, person string) (string, error)
 }
 
 const (
@@ -85,22 +92,22 @@ type Visit struct {
 	Subscription Subscription
 	State        State
 	Holder       string // masked address of who holds the purchase; "" when nobody does
+	SignIn       bool   // the marketplace's sign-in can prove who came: SignIn
+	Known        bool   // the marketplace has proved who came, and we know them: Continue
 }
 
 // OpenClaim makes a claim in the transaction that learnt of the visit. The token
 // is returned once and kept only as a hash. Several claims of one purchase are
 // ordinary: buyers press the button twice, in two browsers, as two people.
 func (s *Service) OpenClaim(ctx context.Context, t Tx, sub id.Subscription) (token string, err error) {
-	return s.openClaim(ctx, t, sub, "")
+	return s.openClaim(ctx, t, Claim{Subscription: sub})
 }
 
-func (s *Service) openClaim(ctx context.Context, t Tx, sub id.Subscription, invitedBy id.Claim) (string, error) {
+func (s *Service) openClaim(ctx context.Context, t Tx, c Claim) (string, error) {
 	token, now := newToken(), s.now()
-	err := t.AddClaim(ctx, Claim{
-		ID: id.NewClaim(), Subscription: sub, TokenHash: hashToken(token), OpenedAt: now, ExpiresAt: now.Add(claimLife), State: ClaimOpen, InvitedBy: invitedBy,
-	})
-	if err != nil {
-		return "", fmt.Errorf("open a claim of %s: %w", sub, err)
+	c.ID, c.TokenHash, c.OpenedAt, c.ExpiresAt, c.State = id.NewClaim(), hashToken(token), now, now.Add(claimLife), ClaimOpen
+	if err := t.AddClaim(ctx, c); err != nil {
+		return "", fmt.Errorf("open a claim of %s: %w", c.Subscription, err)
 	}
 	return token, nil
 }
@@ -130,6 +137,8 @@ func (s *Service) Visit(ctx context.Context, token string) (Visit, error) {
 	if h, ok := holderOf(all); ok {
 		v.Holder = MaskEmail(h.Email)
 	}
+	_, v.Known = knownAs(c, all, s.now())
+	v.SignIn = len(c.Buyers) > 0 && c.VerifiedAt.IsZero()
 	return v, nil
 }
 
@@ -247,27 +256,12 @@ func (s *Service) Confirm(ctx context.Context, mailToken string) (Confirmed, err
 		if err != nil {
 			return err
 		}
-		holder, held := holderOf(all)
-		if !c.VerifiedAt.IsZero() {
-			if !bytes.Equal(c.EmailHash, link.EmailHash) {
-				return fault.New(fault.Denied, "This visit was confirmed with another address. Press “Set up your account” in the marketplace again to use this one.")
-			}
-		} else {
-			c.Email, c.EmailHash, c.VerifiedAt = link.Email, link.EmailHash, now
-			c.State = admission(c, holder, held, all)
-			if err := t.SaveClaim(ctx, c); err != nil {
-				return err
-			}
-			if err := t.AddAudit(ctx, AuditEntry{At: now, Actor: string(c.ID), Action: "claim." + string(c.State), Subject: string(sub.ID)}); err != nil {
-				return err
-			}
+		if !c.VerifiedAt.IsZero() && !bytes.Equal(c.EmailHash, link.EmailHash) {
+			return fault.New(fault.Denied, "This visit was confirmed with another address. Press “Set up your account” in the marketplace again to use this one.")
 		}
-		out = Confirmed{Subscription: sub.ID, Claim: c.ID, State: c.State}
-		if c.State == ClaimSecond {
-			refused = errSecondPerson(MaskEmail(holder.Email))
-			return nil
-		}
-		return s.note(ctx, t, &sub, Fact{Kind: FactClaimed, At: now}, now)
+		c.Email, c.EmailHash = link.Email, link.EmailHash
+		out, refused, err = s.verified(ctx, t, &sub, c, all, now)
+		return err
 	})
 	if err == nil {
 		err = refused
@@ -276,6 +270,29 @@ func (s *Service) Confirm(ctx context.Context, mailToken string) (Confirmed, err
 		return out, fmt.Errorf("confirm an address: %w", err)
 	}
 	return out, nil
+}
+
+// verified takes a claim whose address is proved, of a locked purchase. refused: it
+// was kept, and somebody else holds the purchase.
+func (s *Service) verified(ctx context.Context, t Tx, sub *Subscription, c Claim, all []Claim, now time.Time) (out Confirmed, refused, err error) {
+	holder, held := holderOf(all)
+	if c.VerifiedAt.IsZero() {
+		c.VerifiedAt, c.State = now, admission(c, holder, held, all)
+		if err := t.SaveClaim(ctx, c); err != nil {
+			return out, nil, err
+		}
+		if err := t.AddAudit(ctx, AuditEntry{At: now, Actor: string(c.ID), Action: "claim." + string(c.State), Subject: string(sub.ID)}); err != nil {
+			return out, nil, err
+		}
+	}
+	out = Confirmed{Subscription: sub.ID, Claim: c.ID, State: c.State}
+	if c.State == ClaimSecond {
+		return out, errSecondPerson(MaskEmail(holder.Email)), nil
+	}
+	if err := s.note(ctx, t, sub, Fact{Kind: FactClaimed, At: now}, now); err != nil {
+		return out, nil, err
+	}
+	return out, nil, s.share(ctx, t, *sub, c, now)
 }
 
 // admission is what a newly verified claim becomes.
@@ -387,7 +404,7 @@ func (s *Service) invite(ctx context.Context, address string, from func(context.
 		if err := t.SaveClaim(ctx, c); err != nil {
 			return err
 		}
-		token, err := s.openClaim(ctx, t, c.Subscription, c.ID)
+		token, err := s.openClaim(ctx, t, Claim{Subscription: c.Subscription, InvitedBy: c.ID})
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,9 @@
 package subscription
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Effect is work that a change of facts makes necessary: a due row.
 type Effect struct {
@@ -15,6 +18,7 @@ const (
 	DueSeal      = "seal"
 	DueClose     = "close"
 	DueRefresh   = "refresh"
+	DueDecide    = "decide"
 )
 
 // Effects compares two values of facts at one instant. Work is level-triggered:
@@ -33,9 +37,12 @@ func Effects(before, after Facts, now time.Time) []Effect {
 	if !at.IsZero() && (!at.Equal(wasAt) || unblocked) || paused {
 		add(DueProvision, at)
 	}
-	revived := !before.EndsAt().IsZero() && after.EndsAt().IsZero() && !after.ReadyAt.IsZero()
-	if before.ReadyAt.IsZero() && !after.ReadyAt.IsZero() || revived {
-		// Metering begins with the later of ready and cut-over.
+	if was, is := wishes(before, now), wishes(after, now); len(is) > 0 && (!subset(is, was) || !before.LiveFrom.Equal(after.LiveFrom)) {
+		add(DueDecide, after.LiveFrom)
+	}
+	revived := !before.EndsAt().IsZero() && after.EndsAt().IsZero() && inUse(after)
+	if !inUse(before) && inUse(after) || revived {
+		// Metering begins with the last of ready, entitled and cut-over.
 		add(DueCollect, after.LiveFrom)
 		add(DueSeal, after.LiveFrom)
 	}
@@ -51,13 +58,28 @@ func Effects(before, after Facts, now time.Time) []Effect {
 
 // provisionAt is when the network can be made; zero while something is missing.
 func provisionAt(f Facts) time.Time {
-	claimed := !f.ClaimedAt.IsZero() || rulesOf(f.Marketplace).ProvisionUnclaimed
 	refused := !f.Denied.IsZero() && !f.Denied.Before(f.Granted)
-	if f.Granted.IsZero() || !claimed || f.LiveFrom.IsZero() || refused || f.Blocked.Reason != "" ||
+	if f.Granted.IsZero() && !reserved(f) || !wanted(f) || f.LiveFrom.IsZero() || refused || f.Blocked.Reason != "" ||
 		!f.EndsAt().IsZero() || !f.ReadyAt.IsZero() || !f.RevokedAt.IsZero() || !f.ClosedAt.IsZero() {
 		return time.Time{}
 	}
 	return later(f.LiveFrom, f.StartsAt)
+}
+
+// inUse: what the network counts is the marketplace's bill.
+func inUse(f Facts) bool { return !f.ReadyAt.IsZero() && !f.Granted.IsZero() }
+
+// wishes are the keys of what will be due once the product is live.
+func wishes(f Facts, now time.Time) []string {
+	var keys []string
+	for _, w := range Wishes(f, later(now, f.LiveFrom), nil) {
+		keys = append(keys, w.Key)
+	}
+	return keys
+}
+
+func subset(some, all []string) bool {
+	return !slices.ContainsFunc(some, func(k string) bool { return !slices.Contains(all, k) })
 }
 
 func (s Successor) same(o Successor) bool { return s.By == o.By && s.At.Equal(o.At) }

@@ -25,6 +25,7 @@ type Facts struct {
 	Pause    Switch    `json:"pause,omitzero"`     // suspended or resumed
 	Agreed   Date      `json:"agreed,omitzero"`    // an agreed end; nothing ends by it alone
 	Renewed  time.Time `json:"renewed,omitzero"`   // newest statement that an agreement goes on under another one
+	Consumer Named     `json:"consumer,omitzero"`  // whom metering names, where that is an id of its own
 
 	// Done by the buyer or by us; business time.
 	ClaimedAt   time.Time `json:"claimed_at,omitzero"`
@@ -35,6 +36,8 @@ type Facts struct {
 	ClosedAt    time.Time `json:"closed_at,omitzero"`
 	Replaced    Successor `json:"replaced,omitzero"`
 	Blocked     Hold      `json:"blocked,omitzero"`
+	// Decided is what became of our decisions, by the key of a Wish.
+	Decided map[string]Decided `json:"decided,omitempty"`
 }
 
 // End is one statement that the purchase ends.
@@ -51,6 +54,17 @@ type Seen struct {
 	Ended    bool      `json:"ended,omitempty"`
 	EndsAt   time.Time `json:"ends_at,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
+	// Awaits is the decision of ours that it waits for; Plan and Offer are the vendor's
+	// words for the change that waits, or is agreed and not yet in force.
+	Awaits marketplace.DecisionKind `json:"awaits,omitempty"`
+	Plan   string                   `json:"plan,omitempty"`
+	Offer  string                   `json:"offer,omitempty"`
+}
+
+// Named is a name with the version of the newest statement of it.
+type Named struct {
+	Version time.Time `json:"version,omitzero"`
+	Name    string    `json:"name,omitempty"`
 }
 
 // Switch is a statement that something is on or off.
@@ -87,6 +101,9 @@ func Apply(f Facts, e marketplace.Event) Facts {
 	}
 	if at.IsZero() {
 		at = version
+	}
+	if c := version.Compare(f.Consumer.Version); e.Consumer != "" && (c > 0 || c == 0 && e.Consumer > f.Consumer.Name) {
+		f.Consumer = Named{Version: version, Name: e.Consumer}
 	}
 	switch kind := rules.meaning(e); kind {
 	case marketplace.Entitled:
@@ -185,7 +202,10 @@ func (f *Facts) observe(version, at time.Time, e marketplace.Event) {
 		f.Renewed = later(f.Renewed, version) // its licence may be over, the purchase goes on under another
 	}
 	f.pause(Switch{Version: version, On: o.Suspended && !o.Ended, At: at})
-	s := Seen{Version: version, Entitled: o.Entitled && !o.Ended, Ended: o.Ended, EndsAt: o.EndsAt, Reason: e.Reason}
+	s := Seen{Version: version, Entitled: o.Entitled && !o.Ended, Ended: o.Ended, EndsAt: o.EndsAt, Reason: e.Reason, Awaits: o.Awaits}
+	if o.Change != nil {
+		s.Plan, s.Offer = o.Change.Plan, o.Change.Offer
+	}
 	if o.Ended && s.EndsAt.IsZero() {
 		s.EndsAt = at
 	}
@@ -198,7 +218,8 @@ func (f *Facts) observe(version, at time.Time, e marketplace.Event) {
 // earlier end; the rest only makes the order total.
 func compareSeen(a, b Seen) int {
 	return cmp.Or(a.Version.Compare(b.Version), compareBool(a.Ended, b.Ended), b.EndsAt.Compare(a.EndsAt),
-		compareBool(a.Entitled, b.Entitled), cmp.Compare(a.Reason, b.Reason))
+		compareBool(a.Entitled, b.Entitled), cmp.Compare(a.Reason, b.Reason),
+		cmp.Compare(a.Awaits, b.Awaits), cmp.Compare(a.Plan, b.Plan), cmp.Compare(a.Offer, b.Offer))
 }
 
 func compareBool(a, b bool) int {
@@ -223,20 +244,25 @@ const (
 	FactClosed    FactKind = "closed"
 	FactReplaced  FactKind = "replaced"
 	FactBlocked   FactKind = "blocked" // Reason "" lifts it
+	FactVerdict   FactKind = "verdict" // a change was decided: agreed to, or refused for Reason
+	FactTold      FactKind = "told"    // the marketplace answered a decision with Outcome
 )
 
 // FactKinds lists every kind once.
-var FactKinds = []FactKind{FactClaimed, FactLive, FactReady, FactConfirmed, FactRevoked, FactClosed, FactReplaced, FactBlocked}
+var FactKinds = []FactKind{FactClaimed, FactLive, FactReady, FactConfirmed, FactRevoked, FactClosed, FactReplaced, FactBlocked, FactVerdict, FactTold}
 
 // Fact is one of our own facts.
 type Fact struct {
 	Kind   FactKind  `json:"kind"`
 	At     time.Time `json:"at"`
-	Reason string    `json:"reason,omitempty"` // blocked: why
-	By     string    `json:"by,omitempty"`     // replaced: the successor
+	Reason string    `json:"reason,omitempty"` // blocked, verdict: why
+	By     string    `json:"by,omitempty"`     // replaced: the successor; verdict: who decided
+	// Of a verdict or what was told: the key of the Wish.
+	Decision string              `json:"decision,omitempty"`
+	Outcome  marketplace.Outcome `json:"outcome,omitempty"`
 }
 
-// Note merges one of our own facts; the first time of each counts.
+// Note merges one of our own facts; the first time of each counts, of verdicts the last.
 func Note(f Facts, n Fact) Facts {
 	n.At = norm(n.At)
 	switch n.Kind {
@@ -260,6 +286,8 @@ func Note(f Facts, n Fact) Facts {
 		if c := n.At.Compare(f.Blocked.Version); c > 0 || c == 0 && n.Reason > f.Blocked.Reason {
 			f.Blocked = Hold{Version: n.At, Reason: n.Reason}
 		}
+	case FactVerdict, FactTold:
+		f.decide(n)
 	}
 	return f
 }

@@ -20,21 +20,38 @@ type Service struct {
 	catalog catalog.Catalog
 	now     func() time.Time // business time
 	log     *slog.Logger
+
+	deciders map[marketplace.ID]Decider
+}
+
+// Option is something a Service can do without.
+type Option func(*Service)
+
+// WithDeciders gives it marketplaces that take decisions.
+func WithDeciders(d map[marketplace.ID]Decider) Option {
+	return func(s *Service) { s.deciders = d }
 }
 
 // New makes a Service.
-func New(store Store, cat catalog.Catalog, now func() time.Time, log *slog.Logger) *Service {
-	return &Service{store: store, catalog: cat, now: now, log: log}
+func New(store Store, cat catalog.Catalog, now func() time.Time, log *slog.Logger, options ...Option) *Service {
+	s := &Service{store: store, catalog: cat, now: now, log: log}
+	for _, o := range options {
+		o(s)
+	}
+	return s
 }
 
 // RefreshSubject is the subject of a refresh due row: what to ask the
-// marketplace about. The purchase is preferred; "" when ref names neither.
+// marketplace about. The purchase is preferred, then the agreement; an account where
+// messages may be about it alone; "" when ref names none of them.
 func RefreshSubject(m marketplace.ID, ref marketplace.Ref) string {
 	switch {
 	case ref.Purchase != "":
 		return string(m) + "|licence|" + ref.Purchase
 	case ref.Agreement != "":
 		return string(m) + "|agreement|" + ref.Agreement
+	case ref.Account != "" && rulesOf(m).AccountFirst:
+		return string(m) + "|account|" + ref.Account
 	}
 	return ""
 }
@@ -220,14 +237,17 @@ func (s *Service) product(product string) (catalog.Product, bool) {
 // derived plan: it is served as the product's default, so the buyer never waits.
 func (s *Service) plan(m marketplace.ID, product, named string) string {
 	p, _ := s.product(product)
-	fallback := ""
-	for _, plan := range p.Plans {
-		if named != "" && (plan.ID == named || plan.Names[string(m)] == named) {
-			return plan.ID
-		}
-		if fallback == "" || plan.Default {
-			fallback = plan.ID
-		}
+	if plan, ok := p.PlanNamed(string(m), named); ok {
+		return plan.ID
 	}
-	return fallback
+	plan, _ := p.PlanNamed(string(m), "")
+	return plan.ID
+}
+
+// listing is the marketplace's name of a product, where metering says it.
+func (s *Service) listing(m marketplace.ID, product string) string {
+	if p, ok := s.product(product); ok && m == marketplace.GCP && p.GCP != nil {
+		return p.GCP.Service
+	}
+	return ""
 }

@@ -1,6 +1,10 @@
 package subscription
 
-import "time"
+import (
+	"time"
+
+	"github.com/tailmarket/tailmarket/internal/marketplace"
+)
 
 // State is what a purchase is at an instant.
 type State string
@@ -9,7 +13,7 @@ const (
 	StatePending             State = "pending"              // neither claimed nor entitled
 	StateAwaitingBuyer       State = "awaiting_buyer"       // entitled, nobody came
 	StateAwaitingMarketplace State = "awaiting_marketplace" // claimed, not entitled or not started
-	StateProvisioning        State = "provisioning"         // all is there but the network
+	StateProvisioning        State = "provisioning"         // all is there but the network, or the marketplace's word that its bill began
 	StateActive              State = "active"
 	StateSuspended           State = "suspended"
 	StateEnding              State = "ending" // ended by the marketplace; last usage is sent
@@ -36,12 +40,12 @@ func StateOf(f Facts, now time.Time) State {
 		return StateEnding // whatever was granted later: what was revoked does not come back
 	case !f.Denied.IsZero() && !f.Denied.Before(f.Granted):
 		return StateRejected
-	case f.Granted.IsZero():
+	case f.Granted.IsZero() && !reserved(f):
 		if f.ClaimedAt.IsZero() {
 			return StatePending
 		}
 		return StateAwaitingMarketplace
-	case f.ClaimedAt.IsZero() && f.ReadyAt.IsZero() && !rulesOf(f.Marketplace).ProvisionUnclaimed:
+	case f.ReadyAt.IsZero() && !wanted(f):
 		return StateAwaitingBuyer
 	case f.StartsAt.After(now):
 		return StateAwaitingMarketplace
@@ -49,10 +53,20 @@ func StateOf(f Facts, now time.Time) State {
 		return StateSuspended
 	case f.ReadyAt.IsZero():
 		return StateProvisioning
-	case rulesOf(f.Marketplace).NeedsConfirmation && f.ConfirmedAt.IsZero():
+	case rulesOf(f.Marketplace).NeedsConfirmation && (f.ConfirmedAt.IsZero() || f.Granted.IsZero()):
 		return StateProvisioning
 	}
 	return StateActive
+}
+
+// reserved: bought, and entitled only once we say that it is ready.
+func reserved(f Facts) bool {
+	return f.Granted.IsZero() && f.Seen.Awaits == marketplace.Activate && rulesOf(f.Marketplace).NeedsConfirmation
+}
+
+// wanted: there is somebody to make a network for.
+func wanted(f Facts) bool {
+	return !f.ClaimedAt.IsZero() || !f.Granted.IsZero() && rulesOf(f.Marketplace).ProvisionUnclaimed
 }
 
 // Access is what the network of a purchase should be.

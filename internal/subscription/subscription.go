@@ -24,6 +24,7 @@ type Subscription struct {
 	Purchase    string // the marketplace's key of it; AWS: LicenseArn
 	Account     string
 	Product     string
+	Listing     string // the marketplace's name of the product, where metering says it; Google: the service
 	Plan        string // in force by the newest terms
 	Customer    id.Customer
 	Lineage     id.Subscription // the first of the chain
@@ -50,9 +51,18 @@ func (s Subscription) StartsAt() time.Time { return s.Facts.StartsAt }
 // EndsAt is the confirmed end; zero while none is known.
 func (s Subscription) EndsAt() time.Time { return s.Facts.EndsAt() }
 
-// Identity is who a record about this purchase is about, in the vendor's words.
-// AWS mode C names account and licence and no product code.
-func (s Subscription) Identity() marketplace.VendorIdentity {
+// Identity is who a record about this purchase is about, in the vendor's words,
+// under the terms of the hour. AWS mode C names account and licence and no product
+// code; Google who uses the service, which it tells some time after the purchase;
+// Azure the purchase and its plan.
+func (s Subscription) Identity(under Terms) marketplace.VendorIdentity {
+	switch s.Marketplace {
+	case marketplace.GCP:
+		return marketplace.VendorIdentity{ProductCode: s.Listing, License: s.Purchase, Customer: s.Facts.Consumer.Name, Account: s.Account}
+	case marketplace.Azure:
+		return marketplace.VendorIdentity{Resource: s.Purchase, Plan: under.Named}
+	case marketplace.AWS:
+	}
 	return marketplace.VendorIdentity{Account: s.Account, License: s.Purchase}
 }
 
@@ -75,7 +85,7 @@ const (
 // Terms is a dated row of what was agreed.
 type Terms struct {
 	Subscription id.Subscription
-	Fingerprint  string // of what is agreed, without dates
+	Fingerprint  string // of what is agreed, without dates; numbered when it was agreed before
 	Plan         string // ours
 	Named        string // the vendor's word
 	Offer        string
@@ -101,7 +111,7 @@ type Line struct {
 	ID           id.Event
 	Subscription id.Subscription // empty while only the agreement is known
 	Marketplace  marketplace.ID
-	Agreement    string
+	Agreement    string      // or the purchase, or account, it waits for
 	Kind         string      // an event's kind, or "fact:" and a fact's
 	Delivery     id.Delivery // empty when we asked or decided ourselves
 	RecordedAt   time.Time
@@ -187,7 +197,8 @@ type Tx interface {
 	SubscriptionTerms(ctx context.Context, sub id.Subscription) ([]Terms, error)
 	SaveTerms(ctx context.Context, t Terms) error
 	AddLine(ctx context.Context, l Line) error
-	// WaitingLines lists events that waited for this agreement, oldest first.
+	// WaitingLines lists events that waited for this agreement, or purchase, to be
+	// known, oldest first.
 	WaitingLines(ctx context.Context, m marketplace.ID, agreement string) ([]Line, error)
 	AdoptLine(ctx context.Context, line id.Event, sub id.Subscription, changed bool) error
 	// NoteSale keeps what was said of a sale; said again, in whatever order, it adds nothing.

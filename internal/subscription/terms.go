@@ -14,12 +14,12 @@ import (
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 )
 
-// termsOf makes the row that an event's terms state.
-func termsOf(sub id.Subscription, plan string, e marketplace.Event) Terms {
+// termsOf makes the row that an event's terms state, or those of its change.
+func termsOf(sub id.Subscription, plan string, e marketplace.Event, said marketplace.Terms) Terms {
 	t := Terms{
-		Subscription: sub, Plan: plan, Named: e.Terms.Plan, Offer: e.Terms.Offer, Agreement: cmp.Or(e.Terms.Agreement, e.Ref.Agreement),
-		Private: e.Terms.Private, Quantities: e.Terms.Quantities, Status: TermsEffective,
-		From: norm(e.Terms.From), To: norm(e.Terms.To), StatedAt: norm(e.Version), Version: norm(e.Version),
+		Subscription: sub, Plan: plan, Named: said.Plan, Offer: said.Offer, Agreement: cmp.Or(said.Agreement, e.Ref.Agreement),
+		Private: said.Private, Quantities: said.Quantities, Status: TermsEffective,
+		From: norm(said.From), To: norm(said.To), StatedAt: norm(e.Version), Version: norm(e.Version),
 	}
 	switch e.Kind {
 	case marketplace.ChangeRequested:
@@ -32,9 +32,14 @@ func termsOf(sub id.Subscription, plan string, e marketplace.Event) Terms {
 	if t.Version.IsZero() {
 		t.Version, t.StatedAt = norm(e.At), norm(e.At)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %v", t.Agreement, t.Offer, t.Named, Quantities(t.Quantities), t.Private))
-	t.Fingerprint = hex.EncodeToString(sum[:16])
+	t.Fingerprint = t.content()
 	return t
+}
+
+// content is a hash of what is agreed, without dates: equal terms have it in common.
+func (t Terms) content() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %v", t.Agreement, t.Offer, t.Named, Quantities(t.Quantities), t.Private))
+	return hex.EncodeToString(sum[:16])
 }
 
 // Quantities writes contracted quantities as sorted "name=n" lines.
@@ -45,24 +50,6 @@ func Quantities(q map[string]int64) string {
 	}
 	sort.Strings(lines)
 	return strings.Join(lines, "\n")
-}
-
-// mergeTerms joins two statements of equal terms, in any order: the vendor's
-// dates and status come from the newer, the first time it said so from the older.
-func mergeTerms(a, b Terms) Terms {
-	if c := cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.Status, b.Status), a.From.Compare(b.From), a.To.Compare(b.To)); c < 0 {
-		a, b = b, a
-	}
-	a.StatedAt = earlier(a.StatedAt, b.StatedAt)
-	a.From = earlier(a.From, b.From)
-	if a.To.IsZero() {
-		a.To = b.To // licence events do not date the agreement
-	}
-	return a
-}
-
-func sameTerms(a, b Terms) bool {
-	return a.Status == b.Status && a.From.Equal(b.From) && a.To.Equal(b.To) && a.StatedAt.Equal(b.StatedAt) && a.Version.Equal(b.Version)
 }
 
 // silent terms name neither plan nor quantities: an agreement event's, which

@@ -76,6 +76,9 @@ type Claim struct {
 	EmailHash    []byte
 	VerifiedAt   int64
 	Version      int64
+	Person       string
+	Buyers       string
+	Vouched      int64
 }
 
 type ClaimMail struct {
@@ -312,6 +315,7 @@ type Subscription struct {
 	ClosedAt    int64
 	Version     int64
 	CreatedAt   int64
+	Listing     string
 }
 
 type SubscriptionEvent struct {

@@ -38,8 +38,8 @@ func (q *Queries) AddAudit(ctx context.Context, arg AddAuditParams) error {
 }
 
 const addClaim = `-- name: AddClaim :exec
-INSERT INTO claims (id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO claims (id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 `
 
 type AddClaimParams struct {
@@ -55,6 +55,9 @@ type AddClaimParams struct {
 	EmailHash    []byte
 	VerifiedAt   int64
 	Version      int64
+	Person       string
+	Buyers       string
+	Vouched      int64
 }
 
 func (q *Queries) AddClaim(ctx context.Context, arg AddClaimParams) error {
@@ -71,6 +74,9 @@ func (q *Queries) AddClaim(ctx context.Context, arg AddClaimParams) error {
 		arg.EmailHash,
 		arg.VerifiedAt,
 		arg.Version,
+		arg.Person,
+		arg.Buyers,
+		arg.Vouched,
 	)
 	return err
 }
@@ -157,7 +163,7 @@ func (q *Queries) AdoptLine(ctx context.Context, arg AdoptLineParams) error {
 }
 
 const claimByToken = `-- name: ClaimByToken :one
-SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version
+SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched
 FROM claims
 WHERE token_hash = $1
 `
@@ -178,6 +184,9 @@ func (q *Queries) ClaimByToken(ctx context.Context, tokenHash []byte) (Claim, er
 		&i.EmailHash,
 		&i.VerifiedAt,
 		&i.Version,
+		&i.Person,
+		&i.Buyers,
+		&i.Vouched,
 	)
 	return i, err
 }
@@ -216,11 +225,11 @@ func (q *Queries) EnsureCustomer(ctx context.Context, arg EnsureCustomerParams) 
 }
 
 const ensureSubscription = `-- name: EnsureSubscription :one
-INSERT INTO subscriptions (id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+INSERT INTO subscriptions (id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 ON CONFLICT (marketplace, purchase) DO UPDATE
 SET version = subscriptions.version + 1
-RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 `
 
 type EnsureSubscriptionParams struct {
@@ -246,6 +255,7 @@ type EnsureSubscriptionParams struct {
 	ClosedAt    int64
 	Version     int64
 	CreatedAt   int64
+	Listing     string
 }
 
 // The purchase's subscription; one that is there is locked and returned as it is.
@@ -273,6 +283,7 @@ func (q *Queries) EnsureSubscription(ctx context.Context, arg EnsureSubscription
 		arg.ClosedAt,
 		arg.Version,
 		arg.CreatedAt,
+		arg.Listing,
 	)
 	var i Subscription
 	err := row.Scan(
@@ -298,6 +309,7 @@ func (q *Queries) EnsureSubscription(ctx context.Context, arg EnsureSubscription
 		&i.ClosedAt,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Listing,
 	)
 	return i, err
 }
@@ -342,7 +354,7 @@ func (q *Queries) GetProductState(ctx context.Context, product string) (ProductS
 }
 
 const getSubscription = `-- name: GetSubscription :one
-SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 FROM subscriptions
 WHERE id = $1
 `
@@ -373,6 +385,7 @@ func (q *Queries) GetSubscription(ctx context.Context, id string) (Subscription,
 		&i.ClosedAt,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Listing,
 	)
 	return i, err
 }
@@ -485,7 +498,7 @@ func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]Audit, 
 }
 
 const listClaims = `-- name: ListClaims :many
-SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version
+SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched
 FROM claims
 WHERE subscription = $1
 ORDER BY id
@@ -513,6 +526,9 @@ func (q *Queries) ListClaims(ctx context.Context, subscription string) ([]Claim,
 			&i.EmailHash,
 			&i.VerifiedAt,
 			&i.Version,
+			&i.Person,
+			&i.Buyers,
+			&i.Vouched,
 		); err != nil {
 			return nil, err
 		}
@@ -570,7 +586,7 @@ func (q *Queries) ListLines(ctx context.Context, subscription string) ([]Subscri
 }
 
 const listSubscriptions = `-- name: ListSubscriptions :many
-SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 FROM subscriptions
 WHERE (CAST($1 AS TEXT) = '' OR marketplace = $1)
   AND (CAST($2 AS TEXT) = '' OR product = $2)
@@ -627,6 +643,7 @@ func (q *Queries) ListSubscriptions(ctx context.Context, arg ListSubscriptionsPa
 			&i.ClosedAt,
 			&i.Version,
 			&i.CreatedAt,
+			&i.Listing,
 		); err != nil {
 			return nil, err
 		}
@@ -689,7 +706,7 @@ const lockClaim = `-- name: LockClaim :one
 UPDATE claims
 SET version = version + 1
 WHERE id = $1
-RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version
+RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched
 `
 
 func (q *Queries) LockClaim(ctx context.Context, id string) (Claim, error) {
@@ -708,6 +725,9 @@ func (q *Queries) LockClaim(ctx context.Context, id string) (Claim, error) {
 		&i.EmailHash,
 		&i.VerifiedAt,
 		&i.Version,
+		&i.Person,
+		&i.Buyers,
+		&i.Vouched,
 	)
 	return i, err
 }
@@ -716,7 +736,7 @@ const lockClaimByToken = `-- name: LockClaimByToken :one
 UPDATE claims
 SET version = version + 1
 WHERE token_hash = $1
-RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version
+RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched
 `
 
 func (q *Queries) LockClaimByToken(ctx context.Context, tokenHash []byte) (Claim, error) {
@@ -735,6 +755,9 @@ func (q *Queries) LockClaimByToken(ctx context.Context, tokenHash []byte) (Claim
 		&i.EmailHash,
 		&i.VerifiedAt,
 		&i.Version,
+		&i.Person,
+		&i.Buyers,
+		&i.Vouched,
 	)
 	return i, err
 }
@@ -770,7 +793,7 @@ const lockSubscription = `-- name: LockSubscription :one
 UPDATE subscriptions
 SET version = version + 1
 WHERE id = $1
-RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 `
 
 func (q *Queries) LockSubscription(ctx context.Context, id string) (Subscription, error) {
@@ -799,6 +822,7 @@ func (q *Queries) LockSubscription(ctx context.Context, id string) (Subscription
 		&i.ClosedAt,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Listing,
 	)
 	return i, err
 }
@@ -848,6 +872,7 @@ SET state = $2,
     email_hash = $5,
     verified_at = $6,
     invited_by = $7,
+    person = $8,
     version = version + 1
 WHERE id = $1
 `
@@ -860,6 +885,7 @@ type SaveClaimParams struct {
 	EmailHash  []byte
 	VerifiedAt int64
 	InvitedBy  string
+	Person     string
 }
 
 func (q *Queries) SaveClaim(ctx context.Context, arg SaveClaimParams) (int64, error) {
@@ -871,6 +897,7 @@ func (q *Queries) SaveClaim(ctx context.Context, arg SaveClaimParams) (int64, er
 		arg.EmailHash,
 		arg.VerifiedAt,
 		arg.InvitedBy,
+		arg.Person,
 	)
 	if err != nil {
 		return 0, err
@@ -923,6 +950,7 @@ SET plan = $2,
     ready_at = $13,
     ends_at = $14,
     closed_at = $15,
+    listing = $16,
     version = version + 1
 WHERE id = $1
 `
@@ -943,6 +971,7 @@ type SaveSubscriptionParams struct {
 	ReadyAt     int64
 	EndsAt      int64
 	ClosedAt    int64
+	Listing     string
 }
 
 // The row is locked, so the version need not be asked for.
@@ -963,6 +992,7 @@ func (q *Queries) SaveSubscription(ctx context.Context, arg SaveSubscriptionPara
 		arg.ReadyAt,
 		arg.EndsAt,
 		arg.ClosedAt,
+		arg.Listing,
 	)
 	if err != nil {
 		return 0, err
@@ -974,7 +1004,12 @@ const saveTerms = `-- name: SaveTerms :exec
 INSERT INTO terms (subscription, fingerprint, plan, named_plan, offer, agreement, private, quantities, status, from_at, to_at, stated_at, version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (subscription, fingerprint) DO UPDATE
-SET status = excluded.status,
+SET plan = excluded.plan,
+    named_plan = excluded.named_plan,
+    offer = excluded.offer,
+    private = excluded.private,
+    quantities = excluded.quantities,
+    status = excluded.status,
     from_at = excluded.from_at,
     to_at = excluded.to_at,
     stated_at = excluded.stated_at,
@@ -1047,7 +1082,7 @@ func (q *Queries) SubscriptionByAgreement(ctx context.Context, arg SubscriptionB
 }
 
 const subscriptionByPurchase = `-- name: SubscriptionByPurchase :one
-SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 FROM subscriptions
 WHERE marketplace = $1
   AND purchase = $2
@@ -1084,6 +1119,7 @@ func (q *Queries) SubscriptionByPurchase(ctx context.Context, arg SubscriptionBy
 		&i.ClosedAt,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Listing,
 	)
 	return i, err
 }

@@ -8,17 +8,17 @@ RETURNING id, marketplace, account, created_at;
 
 -- name: EnsureSubscription :one
 -- The purchase's subscription; one that is there is locked and returned as it is.
-INSERT INTO subscriptions (id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+INSERT INTO subscriptions (id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 ON CONFLICT (marketplace, purchase) DO UPDATE
 SET version = subscriptions.version + 1
-RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at;
+RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing;
 
 -- name: LockSubscription :one
 UPDATE subscriptions
 SET version = version + 1
 WHERE id = $1
-RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at;
+RETURNING id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing;
 
 -- name: SaveSubscription :execrows
 -- The row is locked, so the version need not be asked for.
@@ -37,23 +37,24 @@ SET plan = $2,
     ready_at = $13,
     ends_at = $14,
     closed_at = $15,
+    listing = $16,
     version = version + 1
 WHERE id = $1;
 
 -- name: GetSubscription :one
-SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 FROM subscriptions
 WHERE id = $1;
 
 -- name: SubscriptionByPurchase :one
-SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 FROM subscriptions
 WHERE marketplace = $1
   AND purchase = $2;
 
 -- name: ListSubscriptions :many
 -- Oldest first: ids sort by the time they were made.
-SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at
+SELECT id, marketplace, purchase, account, product, plan, customer, lineage, predecessor, replaces, tailnet_name, name_chosen, tailnet_of, facts, cut_over, claimed_at, starts_at, ready_at, ends_at, closed_at, version, created_at, listing
 FROM subscriptions
 WHERE (CAST($1 AS TEXT) = '' OR marketplace = $1)
   AND (CAST($2 AS TEXT) = '' OR product = $2)
@@ -94,7 +95,12 @@ ORDER BY linked_at, agreement;
 INSERT INTO terms (subscription, fingerprint, plan, named_plan, offer, agreement, private, quantities, status, from_at, to_at, stated_at, version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (subscription, fingerprint) DO UPDATE
-SET status = excluded.status,
+SET plan = excluded.plan,
+    named_plan = excluded.named_plan,
+    offer = excluded.offer,
+    private = excluded.private,
+    quantities = excluded.quantities,
+    status = excluded.status,
     from_at = excluded.from_at,
     to_at = excluded.to_at,
     stated_at = excluded.stated_at,
@@ -147,28 +153,28 @@ SET mode = excluded.mode,
     changed_at = excluded.changed_at;
 
 -- name: AddClaim :exec
-INSERT INTO claims (id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+INSERT INTO claims (id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: LockClaim :one
 UPDATE claims
 SET version = version + 1
 WHERE id = $1
-RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version;
+RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched;
 
 -- name: LockClaimByToken :one
 UPDATE claims
 SET version = version + 1
 WHERE token_hash = $1
-RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version;
+RETURNING id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched;
 
 -- name: ClaimByToken :one
-SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version
+SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched
 FROM claims
 WHERE token_hash = $1;
 
 -- name: ListClaims :many
-SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version
+SELECT id, subscription, token_hash, opened_at, expires_at, state, invited_by, sends, email, email_hash, verified_at, version, person, buyers, vouched
 FROM claims
 WHERE subscription = $1
 ORDER BY id;
@@ -181,6 +187,7 @@ SET state = $2,
     email_hash = $5,
     verified_at = $6,
     invited_by = $7,
+    person = $8,
     version = version + 1
 WHERE id = $1;
 
