@@ -54,7 +54,7 @@ func (b *Base) awsConfig(c *catalog.Catalog) aws.Config {
 	}
 	for _, p := range c.Products {
 		if p.AWS != nil {
-			out.Listings = append(out.Listings, aws.Listing{Product: p.ID, ProductCode: p.AWS.ProductCode, ProductID: p.AWS.ProductID, Dimensions: dimensions(p, marketplace.AWS)})
+			out.Listings = append(out.Listings, aws.Listing{Product: p.ID, ProductCode: p.AWS.ProductCode, ProductID: p.AWS.ProductID, Dimensions: p.AllDimensions(string(marketplace.AWS))})
 		}
 	}
 	return out
@@ -73,7 +73,7 @@ func (b *Base) gcpConfig(c *catalog.Catalog) (gcp.Config, error) {
 	}
 	for _, p := range c.Products {
 		if p.GCP != nil {
-			out.Listings = append(out.Listings, gcp.Listing{Product: p.ID, Service: p.GCP.Service, Metrics: dimensions(p, marketplace.GCP), Double: p.GCP.Double})
+			out.Listings = append(out.Listings, gcp.Listing{Product: p.ID, Service: p.GCP.Service, Metrics: p.AllDimensions(string(marketplace.GCP)), Double: p.GCP.Double})
 		}
 	}
 	return out, nil
@@ -93,19 +93,8 @@ func (b *Base) azureConfig(c *catalog.Catalog) (azure.Config, error) {
 	}
 	for _, p := range c.Products {
 		if p.Azure != nil {
-			out.Listings = append(out.Listings, azure.Listing{Product: p.ID, OfferID: p.Azure.OfferID, Dimensions: dimensions(p, marketplace.Azure)})
+			out.Listings = append(out.Listings, azure.Listing{Product: p.ID, OfferID: p.Azure.OfferID, Dimensions: p.AllDimensions(string(marketplace.Azure))})
 		}
 	}
 	return out, nil
-}
-
-// dimensions are what a product meters at m; a meter may be for another marketplace.
-func dimensions(p catalog.Product, m marketplace.ID) []string {
-	var out []string
-	for _, x := range p.Meters {
-		if d := x.Dimensions[string(m)]; d != "" {
-			out = append(out, d)
-		}
-	}
-	return out
 }

@@ -254,9 +254,10 @@ func (s *Service) slot(ctx context.Context, tx Tx, x seal) (rec *Record, most in
 		}
 		return nil, 0, s.noteWaiting(ctx, tx, x, ledger.MissingIdentity)
 	}
+	product, _ := s.Catalog.Product(x.t.Product)
 	r := Record{
 		ID: id.NewRecord(), Subscription: x.t.Subscription, Lineage: x.t.Lineage, Marketplace: x.t.Marketplace, Product: x.t.Product, Meter: x.m.ID,
-		Dimension: x.m.Dimensions[string(x.t.Marketplace)], Hour: x.slot, From: later(x.slot.Start(), x.t.StartsAt), To: x.slot.End(), Scale: x.m.Scale,
+		Dimension: product.Dimension(x.t.Plan, x.m, string(x.t.Marketplace)), Hour: x.slot, From: later(x.slot.Start(), x.t.StartsAt), To: x.slot.End(), Scale: x.m.Scale,
 		Final: x.final, State: ledger.RecordQueued, Deadline: x.deadline(), FrozenAt: x.now,
 	}
 	if !x.t.EndsAt.IsZero() && x.t.EndsAt.Before(r.To) {

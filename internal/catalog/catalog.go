@@ -81,8 +81,10 @@ type Plan struct {
 	Default  bool                `yaml:"default"` // taken when a purchase does not name its plan
 	Names    map[string]string   `yaml:"names"`   // marketplace → the vendor's plan or offer
 	Included map[string]Included `yaml:"included"`
-	Currency string              `yaml:"currency,omitempty"` // of Prices
-	Prices   map[string]string   `yaml:"prices,omitempty"`   // meter → list price of one unit, decimal text
+	// Dimensions are those of this plan alone: meter → marketplace → dimension.
+	Dimensions map[string]map[string]string `yaml:"dimensions,omitempty"`
+	Currency   string                       `yaml:"currency,omitempty"` // of Prices
+	Prices     map[string]string            `yaml:"prices,omitempty"`   // meter → list price of one unit, decimal text
 }
 
 // Included is a quantity of one meter that is not billed in a counting period.

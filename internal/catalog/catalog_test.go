@@ -140,3 +140,52 @@ products:
 		}
 	}
 }
+
+func TestPlansOfTheClouds(t *testing.T) {
+	t.Parallel()
+	p, _ := catalog.Default().Product("tailnet")
+	for _, c := range []struct{ cloud, name, want string }{
+		{"gcp", "standard", "standard"}, {"gcp", "enterprise", "enterprise"}, {"gcp", "enterprise-P1Y", "enterprise"}, {"gcp", "standard-P18M", "standard"},
+		{"gcp", "-P1Y", ""}, {"gcp", "gold", ""}, {"gcp", "gold-P1Y", ""}, {"gcp", "", "standard"},
+		{"azure", "standard", "standard"}, {"azure", "premium", "premium"}, {"azure", "instant", "instant"}, {"azure", "premium-P1Y", ""}, {"azure", "team", ""},
+	} {
+		if got, ok := p.PlanNamed(c.cloud, c.name); got.ID != c.want || ok != (c.want != "") {
+			t.Errorf("%s calls %q: %q %v, want %q", c.cloud, c.name, got.ID, ok, c.want)
+		}
+	}
+	m, _ := p.Meter("active_user")
+	const service = "tailnet.endpoints.example-public.cloud.goog/"
+	for plan, want := range map[string]string{"standard": service + "active_user", "enterprise": service + "enterprise_active_user", "": service + "active_user"} {
+		if got := p.Dimension(plan, m, "gcp"); got != want {
+			t.Errorf("plan %q meters %q, want %q", plan, got, want)
+		}
+	}
+	if got := p.Dimension("enterprise", m, "azure"); got != "active_user" {
+		t.Errorf("another marketplace's plan changes the dimension to %q", got)
+	}
+	for cloud, n := range map[string]int{"aws": 4, "azure": 4, "gcp": 8} {
+		if got := p.AllDimensions(cloud); len(got) != n {
+			t.Errorf("%s has %d dimensions, want %d: %v", cloud, len(got), n, got)
+		}
+	}
+}
+
+func TestAPlansOwnDimensions(t *testing.T) {
+	t.Parallel()
+	_, err := catalog.Parse([]byte(`
+version: "1"
+products:
+  - id: a
+    title: A
+    meters:
+      - {id: m, title: M, unit: u, kind: sum, scale: 0, source: reported, dimensions: {gcp: m, aws: m}}
+      - {id: n, title: N, unit: u, kind: sum, scale: 0, source: reported, dimensions: {gcp: n}}
+    plans:
+      - {id: p, title: P, default: true, dimensions: {m: {gcp: n}, n: {aws: x, gcp: ""}, zzz: {gcp: z}}}
+`))
+	for _, want := range []string{`.m.gcp: dimension "n" already belongs to meter n`, ".n.aws: the meter has no dimension there", ".n.gcp: must have 1 to 255", ".zzz: there is no meter"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+}

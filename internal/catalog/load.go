@@ -172,6 +172,32 @@ func (pr Product) check(p *problems, where string) {
 	}
 	pr.checkPages(p, where, map[string]bool{"aws": pr.AWS != nil, "gcp": pr.GCP != nil, "azure": pr.Azure != nil})
 	pr.checkPlans(p, where)
+	for i, pl := range pr.Plans {
+		pr.checkDimensions(p, fmt.Sprintf("%s.plans[%d] (%s).dimensions", where, i, pl.ID), pl, owner)
+	}
+}
+
+// checkDimensions: a plan's own dimensions are of its product's meters, and of no other.
+func (pr Product) checkDimensions(p *problems, where string, pl Plan, owner map[string]string) {
+	for _, meter := range slices.Sorted(maps.Keys(pl.Dimensions)) {
+		m, ok := pr.Meter(meter)
+		if !ok {
+			p.add(where+"."+meter, "there is no meter of this name")
+		}
+		for _, cloud := range slices.Sorted(maps.Keys(pl.Dimensions[meter])) {
+			d := pl.Dimensions[meter][cloud]
+			switch key := cloud + " " + d; {
+			case m.Dimensions[cloud] == "":
+				p.add(where+"."+meter+"."+cloud, "the meter has no dimension there under other plans")
+			case d == "" || len(d) > 255:
+				p.add(where+"."+meter+"."+cloud, "must have 1 to 255 characters")
+			case owner[key] != "" && owner[key] != meter:
+				p.add(where+"."+meter+"."+cloud, "dimension %q already belongs to meter %s; two meters would fight for one slot", d, owner[key])
+			default:
+				owner[key] = meter
+			}
+		}
+	}
 }
 
 func (m Meter) check(p *problems, where string) {

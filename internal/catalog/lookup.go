@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/money"
@@ -72,6 +73,35 @@ func (pr Product) planNamed(marketplace, name string) (Plan, bool) {
 		}
 	}
 	return Plan{}, false
+}
+
+// Dimension is what a marketplace calls a meter under a plan; empty when it is not
+// metered there.
+func (pr Product) Dimension(plan string, m Meter, marketplace string) string {
+	if p, ok := pr.Plan(plan); ok && p.Dimensions[m.ID][marketplace] != "" {
+		return p.Dimensions[m.ID][marketplace]
+	}
+	return m.Dimensions[marketplace]
+}
+
+// AllDimensions are what a marketplace calls the meters under any plan, in the
+// order of the file.
+func (pr Product) AllDimensions(marketplace string) []string {
+	var out []string
+	add := func(d string) {
+		if d != "" && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	for _, m := range pr.Meters {
+		add(m.Dimensions[marketplace])
+	}
+	for _, p := range pr.Plans {
+		for _, m := range pr.Meters {
+			add(p.Dimensions[m.ID][marketplace])
+		}
+	}
+	return out
 }
 
 // Whole is one whole unit in the meter's smallest unit.
