@@ -46,6 +46,7 @@ func commands() []command {
 		{"config", "show the effective settings, secrets hidden", showConfig},
 		{"conservation", "show where every unit is; fails when one is nowhere, or in two places", conservation},
 		{"product", "product go-live -from HOUR ends observe mode: from that hour on we provision and meter", product},
+		{"partner", "partner list | add | know | link: who brings customers, and a signed link for each", partners},
 		{"operator-link", "print a one-time link to the operator's pages", operatorLink},
 	}
 }

@@ -3,16 +3,19 @@ package app
 import (
 	"context"
 
+	"github.com/tailmarket/tailmarket/internal/billing"
+	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/partner"
 )
 
-// partners is the room that tells who brought customers. What marketplaces have
-// accepted is read from the ledger, what a unit costs from the catalog.
-func (s *server) partners() *partner.Service {
+// openPartners builds the room that tells who brought customers. What
+// marketplaces have accepted is read from the ledger, what a unit costs from the
+// catalog.
+func (b *Base) openPartners(c *catalog.Catalog, bill *billing.Service) *partner.Service {
 	return partner.New(partner.Options{
-		Store: s.Store, Now: s.Clock.Now, Log: s.Log, Listing: s.selling.Catalog.Page, Price: s.selling.Catalog.ListPrice,
+		Store: b.Store, Now: b.Clock.Now, Log: b.Log, Listing: c.Page, Price: c.ListPrice,
 		Accepted: func(ctx context.Context) ([]partner.Accepted, error) {
-			report, err := s.bill.Conservation(ctx)
+			report, err := bill.Conservation(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -23,4 +26,13 @@ func (s *server) partners() *partner.Service {
 			return out, nil
 		},
 	})
+}
+
+// Partners is the room that tells who brought customers, for a command.
+func (b *Base) Partners(ctx context.Context) (*partner.Service, error) {
+	s, err := b.OpenSelling(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.openPartners(s.Catalog, b.openBilling(s.Catalog, s.Adapters, nil)), nil
 }

@@ -130,7 +130,7 @@ func (s *server) web(base string) (*httpapi.Server, error) {
 		Limits:  httpapi.Limits{Body: int64(l.BodyBytes), UsageBody: int64(l.UsageBodyBytes), Request: l.RequestTimeout, Header: l.HeaderTimeout},
 		Markets: s.selling.Markets(), EventHeaders: []string{s.Config.AWS.EventKeyHeader, "Authorization"}, SendsMail: sender != nil,
 		Sessions: s.sessions, Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
-		Tailnets: s.nets, Metering: s.bill, Partners: s.partners(), Mail: s.mail, Work: s,
+		Tailnets: s.nets, Metering: s.bill, Partners: s.openPartners(s.selling.Catalog, s.bill), Mail: s.mail, Work: s,
 		Ready: s.Store.Ready, Answered: s.metrics.WebhookAnswered,
 	})
 }

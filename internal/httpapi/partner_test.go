@@ -70,8 +70,8 @@ func (f partnersOf) Add(_ context.Context, name, actor string) (partner.Partner,
 	return partner.Partner{ID: "prt_1", Name: name, CreatedAt: now}, f.w.err
 }
 
-func (f partnersOf) Know(_ context.Context, k partner.Key, actor string) error {
-	f.w.written = append(f.w.written, strings.Join([]string{"know", string(k.Partner), k.Marketplace, string(k.Kind), k.Value, "by", actor}, " "))
+func (f partnersOf) Know(_ context.Context, of id.Partner, m string, kind partner.KeyKind, value, actor string) error {
+	f.w.written = append(f.w.written, strings.Join([]string{"know", string(of), m, string(kind), value, "by", actor}, " "))
 	return f.w.err
 }
 

@@ -76,7 +76,7 @@ type Partners interface {
 	Said(ctx context.Context, sub id.Subscription, claim id.Claim, answer string) error
 	Partners(ctx context.Context) ([]partner.Partner, error)
 	Add(ctx context.Context, name, actor string) (partner.Partner, error)
-	Know(ctx context.Context, k partner.Key, actor string) error
+	Know(ctx context.Context, of id.Partner, marketplace string, kind partner.KeyKind, value, actor string) error
 	MakeLink(ctx context.Context, of id.Partner, marketplace, product, actor string) (partner.Link, string, error)
 	Attributions(ctx context.Context, after id.Customer, limit int) ([]partner.Attribution, error)
 	Channels(ctx context.Context) ([]partner.ChannelValue, []partner.Attribution, error)

@@ -56,8 +56,8 @@ func (o operations) AddPartnerKey(ctx context.Context, r api.AddPartnerKeyReques
 	if r.Body == nil {
 		return nil, errNoBody()
 	}
-	k := partner.Key{Partner: id.Partner(r.Id), Marketplace: r.Body.Marketplace, Kind: partner.KeyKind(r.Body.Kind), Value: r.Body.Value}
-	if err := o.Partners.Know(ctx, k, principal(ctx).Actor); err != nil {
+	k := r.Body
+	if err := o.Partners.Know(ctx, id.Partner(r.Id), k.Marketplace, partner.KeyKind(k.Kind), k.Value, principal(ctx).Actor); err != nil {
 		return nil, err
 	}
 	return api.AddPartnerKey204Response{}, nil

@@ -76,14 +76,14 @@ func (s *Service) Add(ctx context.Context, name, actor string) (Partner, error) 
 
 // Know says what a marketplace knows a partner by. It counts for purchases that
 // are there already. Conflict: it is another partner's. Harmless to repeat.
-func (s *Service) Know(ctx context.Context, k Key, actor string) error {
+func (s *Service) Know(ctx context.Context, of id.Partner, marketplace string, kind KeyKind, value, actor string) error {
+	k := Key{Partner: of, Marketplace: marketplace, Kind: kind, Value: value, RecordedBy: actor}
 	switch {
 	case k.Kind != ResellerKey && k.Kind != OfferKey:
 		return fault.New(fault.Invalid, "A partner is known by its account as a reseller (reseller) or by an offer made for it (offer).")
 	case k.Marketplace == "" || k.Value == "" || len(k.Marketplace) > maxKey || len(k.Value) > maxKey || strings.ContainsFunc(k.Value, unicode.IsControl):
 		return fault.New(fault.Invalid, "Name the marketplace, and the reseller or offer exactly as the marketplace does.")
 	}
-	k.RecordedBy = actor
 	err := s.change(ctx, k.Partner, func(ctx context.Context, t Tx, now time.Time) error {
 		k.RecordedAt = now
 		owner, made, err := t.EnsureKey(ctx, k)

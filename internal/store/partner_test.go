@@ -83,7 +83,7 @@ func (p *programme) partner(name string) partner.Partner {
 
 func (p *programme) know(of id.Partner, kind partner.KeyKind, value string) {
 	p.t.Helper()
-	if err := p.Know(p.t.Context(), partner.Key{Partner: of, Marketplace: "aws", Kind: kind, Value: value}, "operator"); err != nil {
+	if err := p.Know(p.t.Context(), of, "aws", kind, value, "operator"); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -248,10 +248,10 @@ func TestPartnersKeysAndLinksAreMadeOnce(t *testing.T) {
 			err  error
 			want fault.Class
 		}{
-			"a key of somebody else's":     {p.Know(ctx, partner.Key{Partner: owl.ID, Marketplace: "aws", Kind: partner.ResellerKey, Value: "4444"}, "operator"), fault.Conflict},
-			"a key of an unknown kind":     {p.Know(ctx, partner.Key{Partner: owl.ID, Marketplace: "aws", Kind: "name", Value: "4444"}, "operator"), fault.Invalid},
-			"a key without a value":        {p.Know(ctx, partner.Key{Partner: owl.ID, Marketplace: "aws", Kind: partner.OfferKey}, "operator"), fault.Invalid},
-			"a key of a partner not there": {p.Know(ctx, partner.Key{Partner: "prt_none", Marketplace: "aws", Kind: partner.OfferKey, Value: "o"}, "operator"), fault.NotFound},
+			"a key of somebody else's":     {p.Know(ctx, owl.ID, "aws", partner.ResellerKey, "4444", "operator"), fault.Conflict},
+			"a key of an unknown kind":     {p.Know(ctx, owl.ID, "aws", "name", "4444", "operator"), fault.Invalid},
+			"a key without a value":        {p.Know(ctx, owl.ID, "aws", partner.OfferKey, "", "operator"), fault.Invalid},
+			"a key of a partner not there": {p.Know(ctx, "prt_none", "aws", partner.OfferKey, "o", "operator"), fault.NotFound},
 		}
 		_, err := p.Add(ctx, " …! ", "operator")
 		refused["a name without a letter"] = struct {
