@@ -29,8 +29,11 @@ import (
 	"github.com/tailmarket/tailmarket/internal/store/storetest"
 )
 
-// Whatever a story starts has ended when it ends.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Whatever a story starts has ended when it ends. Google's client library starts
+// one worker of its own as soon as it is linked in.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
 
 // patience bounds every wait of a story in wall time, so that a failure says what
 // it waited for instead of hanging.
