@@ -5,7 +5,7 @@
 TOOL ?= go tool -modfile=tools.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test e2e heavy bench check lint vet imports generate generate-check migrate
+.PHONY: help demo run test e2e heavy bench check lint vet imports generate generate-check terraform-check migrate
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,7 +35,7 @@ play = echo "demo $(1)"; timeout 180 bin/demo -once -json $(1) >bin/demo.json 2>
 bench: ## every benchmark, about a second each
 	go test -run '^$$' -bench . -benchmem -timeout=10m ./...
 
-check: imports vet lint generate-check ## import table, vet, format and lint, generated files; changes no source by hand
+check: imports vet lint generate-check terraform-check ## import table, vet, format and lint, generated files, Terraform; changes no source by hand
 
 imports: ## the import table; a refusal says what to do instead
 	go test ./internal/app/imports_test.go
@@ -60,6 +60,9 @@ generate-check: ## fail when a generated file is not what its source says
 	  { echo "these were not what their sources say; they are now: commit them"; exit 1; }
 
 generated = grep -rlE --include='*.go' '^// Code generated (by|with) .*(sqlc|templ|oapi-codegen)' internal | LC_ALL=C sort | xargs sha256sum
+
+terraform-check: ## Terraform's files: format, every argument and reference; says by which means
+	terraform/check.sh
 
 migrate: ## bring the database's schema to the newest version
 	go run ./cmd/api migrate

@@ -1,0 +1,4 @@
+output "settings" {
+  description = "The server's environment."
+  value       = merge(module.aws.settings)
+}
