@@ -6,8 +6,9 @@
 #   ./test.sh                          all packages
 #   ./test.sh ./internal/due -run X    arguments go to "go test"
 #
-# Tests find the servers in TAILMARKET_TEST_POSTGRES_URL and
-# TAILMARKET_TEST_REDIS_URL; a URL that is set already is used and not started.
+# Tests find the servers in TAILMARKET_TEST_POSTGRES_URL, TAILMARKET_TEST_REDIS_URL
+# and TAILMARKET_TEST_REDIS_CLUSTER_URL; a URL that is set already is used and its
+# server not started.
 # TAILMARKET_TEST_REQUIRE=1 says that a test which misses its server fails
 # instead of skipping: nothing vanishes quietly from this run.
 set -euo pipefail
@@ -142,6 +143,55 @@ CONF
   cat "$work/redis.log" >&2; die "Redis did not start"
 }
 
+# A Cluster of three nodes without replicas. Its second port would be 10000 higher,
+# where the kernel gives ports away, so it is chosen too.
+start_redis_cluster() {
+  local try ports
+  for try in {1..3}; do
+    redis_cluster "$work/servers/cluster$try" && {
+      export TAILMARKET_TEST_REDIS_CLUSTER_URL="redis://:$password@127.0.0.1:${ports[0]}?addr=127.0.0.1:${ports[1]}&addr=127.0.0.1:${ports[2]}"
+      say "Redis Cluster on ports ${ports[*]}"
+      return
+    }
+  done
+  cat "$work"/cluster.log "$work"/node*.log >&2; die "the Redis Cluster did not start"
+}
+
+redis_cluster() { # redis_cluster FOLDER: sets ports; fails when one of them was taken
+  local n other dir
+  ports=()
+  for n in 0 1 2; do
+    ports+=("$(some_port)")
+    dir=$1/$n
+    mkdir -p "$dir"
+    cat >"$dir/redis.conf" <<CONF
+port ${ports[n]}
+cluster-port $(some_port)
+cluster-enabled yes
+cluster-node-timeout 5000
+bind 127.0.0.1
+unixsocket $dir/redis.sock
+dir $dir
+requirepass $password
+masterauth $password
+save ""
+appendonly no
+CONF
+    [ "${#as[@]}" = 0 ] || chown -R "$owner" "$1"
+    start "$work/node$n.log" redis-cli -s "$dir/redis.sock" ping -- redis-server "$dir/redis.conf" || return 1
+  done
+  REDISCLI_AUTH=$password timeout 30 redis-cli --cluster create "${ports[@]/#/127.0.0.1:}" --cluster-yes \
+    >"$work/cluster.log" 2>&1 </dev/null || return 1
+  for n in 0 1 2; do # each node must have heard that all are there
+    for _ in {1..100}; do
+      other=$(REDISCLI_AUTH=$password redis-cli -s "$1/$n/redis.sock" cluster info)
+      grep -q cluster_state:ok <<<"$other" && grep -q cluster_known_nodes:3 <<<"$other" && continue 2
+      sleep 0.1
+    done
+    return 1
+  done
+}
+
 have go || die "please install Go ($(sed -n 's/^go //p' go.mod) or newer)"
 install_missing
 export CGO_ENABLED=1 # the race detector needs it
@@ -161,6 +211,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 [ -n "${TAILMARKET_TEST_POSTGRES_URL:-}" ] || start_postgres
 [ -n "${TAILMARKET_TEST_REDIS_URL:-}" ] || start_redis
+[ -n "${TAILMARKET_TEST_REDIS_CLUSTER_URL:-}" ] || start_redis_cluster
 export TAILMARKET_TEST_REQUIRE=1
 
 packages=(./...)
