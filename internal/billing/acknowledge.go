@@ -254,7 +254,7 @@ func (s *Service) place(ctx context.Context, tx Tx, r *Record, state ledger.Reco
 	from := placeOf[r.State]
 	for _, a := range r.Allocations {
 		if a.Placed > 0 && from != to {
-			entries = append(entries, r.entry(a.Period, from, to, a.Placed, why, now))
+			entries = append(entries, r.entry(a.bucket(), from, to, a.Placed, why, now))
 		}
 	}
 	if err := s.post(ctx, tx, entries); err != nil {
@@ -270,8 +270,10 @@ func (s *Service) place(ctx context.Context, tx Tx, r *Record, state ledger.Reco
 	return tx.SaveRecord(ctx, *r)
 }
 
-func (r *Record) entry(period string, from, to ledger.Place, q int64, why ledger.Reason, now time.Time) ledger.Entry {
-	return ledger.Entry{Subscription: r.Subscription, Meter: r.Meter, Period: period, Hour: r.Hour, From: from, To: to, Quantity: q, Reason: why, Record: r.ID, At: now}
+func (a Allocation) bucket() Bucket { return Bucket{a.Period, a.Plan} }
+
+func (r *Record) entry(b Bucket, from, to ledger.Place, q int64, why ledger.Reason, now time.Time) ledger.Entry {
+	return ledger.Entry{Subscription: r.Subscription, Meter: r.Meter, Period: b.Period, Plan: b.Plan, Hour: r.Hour, From: from, To: to, Quantity: q, Reason: why, Record: r.ID, At: now}
 }
 
 // accept settles a record as on the bill at a quantity. When the marketplace
@@ -286,7 +288,7 @@ func (s *Service) accept(ctx context.Context, tx Tx, acct Account, r *Record, q 
 			return err
 		}
 	}
-	// The first period takes what was added; what is missing is taken from the last ones.
+	// The first share takes what was added; what is missing is taken from the last ones.
 	if len(r.Allocations) == 0 && q > 0 {
 		return fault.New(fault.Conflict, "record %s holds no units, and the marketplace says %s", r.ID, text(q, r.Scale))
 	}
@@ -297,13 +299,13 @@ func (s *Service) accept(ctx context.Context, tx Tx, acct Account, r *Record, q 
 		back := min(max(missing, 0), a.Placed)
 		missing -= back
 		if back > 0 {
-			entries = append(entries, r.entry(a.Period, from, ledger.Open, back, ledger.OtherQuantity, now))
+			entries = append(entries, r.entry(a.bucket(), from, ledger.Open, back, ledger.OtherQuantity, now))
 		}
 		if a.Placed -= back; a.Placed > 0 {
-			entries = append(entries, r.entry(a.Period, from, ledger.Accepted, a.Placed, ledger.NoReason, now))
+			entries = append(entries, r.entry(a.bucket(), from, ledger.Accepted, a.Placed, ledger.NoReason, now))
 		}
 		if i == 0 && missing < 0 {
-			entries = append(entries, r.entry(a.Period, ledger.Open, ledger.Accepted, -missing, ledger.OtherQuantity, now))
+			entries = append(entries, r.entry(a.bucket(), ledger.Open, ledger.Accepted, -missing, ledger.OtherQuantity, now))
 			a.Placed -= missing
 		}
 	}
@@ -325,7 +327,7 @@ func (s *Service) free(ctx context.Context, tx Tx, acct Account, r *Record, out 
 	for i := range r.Allocations {
 		a := &r.Allocations[i]
 		if a.Placed > 0 {
-			entries = append(entries, r.entry(a.Period, from, out.Goes, a.Placed, out.Reason, now))
+			entries = append(entries, r.entry(a.bucket(), from, out.Goes, a.Placed, out.Reason, now))
 		}
 		a.Placed = 0
 	}
@@ -349,7 +351,7 @@ func (s *Service) reopened(ctx context.Context, tx Tx, acct Account, r *Record, 
 		return tx.Mark(ctx, "seal", string(r.Subscription), now)
 	}
 	for _, a := range r.Allocations {
-		if err := s.finish(ctx, tx, acct, s.meterOf(r.Product, r.Meter, r.Scale), a.Period, why, now); err != nil {
+		if err := s.finish(ctx, tx, acct, s.meterOf(r.Product, r.Meter, r.Scale), a.bucket(), why, now); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package billing
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -196,118 +195,140 @@ func (x seal) deadline() time.Time {
 	return d
 }
 
-// sealHour applies the seal formula to every period that has something open and
-// freezes the posts into the slot's one record. What cannot be posted now
-// (window passed, slot taken, too much for one record) stays open, and the next
-// hour's seal posts it. The scope is locked.
+// sealHour applies the seal formula to every bucket that has something open and
+// freezes the posts into the hour's records, one for each line. What cannot be
+// posted now (window passed, slot taken, too much for one record) stays open, and
+// the next hour's seal posts it. The scope is locked.
 func (s *Service) sealHour(ctx context.Context, tx Tx, x seal) (froze bool, err error) {
-	x.t.Identity = named(x.t.Identity, x.rules)
-	use := HourUse{Subscription: x.t.Subscription, Meter: x.m.ID, Hour: x.slot}
-	if use.Allowance, use.PerHour, err = s.allowance(x.t, x.m); err != nil {
-		return false, err
-	}
-	if err := tx.SetAllowance(ctx, use); err != nil {
+	if err := s.setAllowances(ctx, tx, x); err != nil {
 		return false, err
 	}
 	members, err := tx.LineageMembers(ctx, x.acct.Lineage)
 	if err != nil {
 		return false, err
 	}
-	// A relative may have consumed what this one counted as included: then every period is looked at.
-	periods, err := tx.OpenPeriods(ctx, x.t.Subscription, x.m.ID, len(members) > 1)
+	// A relative may have consumed what this one counted as included: then every bucket is looked at.
+	buckets, err := tx.OpenBuckets(ctx, x.t.Subscription, x.m.ID, len(members) > 1)
 	if err != nil {
 		return false, err
 	}
-	rec, most, err := s.slot(ctx, tx, x)
+	var open []string
+	for _, b := range buckets {
+		if !slices.Contains(open, b.Plan) {
+			open = append(open, b.Plan)
+		}
+	}
+	lines, waiting, err := s.lines(ctx, tx, x, open)
 	if err != nil {
 		return false, err
 	}
-	for _, period := range periods {
-		post, err := s.sealPeriod(ctx, tx, x, rec, period, most)
+	sealed := map[string]bool{}
+	for _, l := range lines {
+		f, err := s.sealLine(ctx, tx, l, buckets)
 		if err != nil {
 			return false, fmt.Errorf("hour %s of %s: %w", x.slot, x.m.ID, err)
+		}
+		froze = froze || f
+		for _, plan := range l.plans {
+			sealed[plan] = true
+		}
+	}
+	for _, b := range buckets {
+		if sealed[b.Plan] {
+			continue
+		}
+		if _, err := s.sealBucket(ctx, tx, x, nil, b, 0); err != nil {
+			return false, fmt.Errorf("hour %s of %s: %w", x.slot, x.m.ID, err)
+		}
+	}
+	if len(waiting) == 0 {
+		return froze, nil
+	}
+	return froze, s.noteWaiting(ctx, tx, x, waiting, ledger.SlotTaken)
+}
+
+// setAllowances brings what the hour's terms include to what is known now.
+func (s *Service) setAllowances(ctx context.Context, tx Tx, x seal) error {
+	for i, g := range x.t.within(x.slot) {
+		t := x.t
+		if i > 0 {
+			y, err := s.under(ctx, tx, x, x.slot, g.from)
+			if err != nil {
+				return err
+			}
+			t = y.t
+		}
+		use := HourUse{Subscription: t.Subscription, Meter: x.m.ID, Hour: x.slot, Plan: g.plan}
+		var err error
+		if use.Allowance, use.PerHour, err = s.allowance(t, g.plan, x.m); err != nil {
+			return err
+		}
+		if err := tx.SetAllowance(ctx, use); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealLine freezes the posts of a line's buckets into its record.
+func (s *Service) sealLine(ctx context.Context, tx Tx, l line, buckets []Bucket) (froze bool, err error) {
+	rec, most, err := s.slot(ctx, tx, l)
+	if err != nil {
+		return false, err
+	}
+	for _, b := range buckets {
+		if !slices.Contains(l.plans, b.Plan) {
+			continue
+		}
+		post, err := s.sealBucket(ctx, tx, l.seal, rec, b, most)
+		if err != nil {
+			return false, err
 		}
 		if post > 0 {
 			most -= post
 			rec.Quantity += post
-			rec.Allocations = append(rec.Allocations, Allocation{Period: period, Quantity: post, Placed: post})
+			rec.Allocations = append(rec.Allocations, Allocation{Period: b.Period, Plan: b.Plan, Quantity: post, Placed: post})
 		}
 	}
-	if rec == nil || rec.Quantity == 0 && !(x.zero && x.covered()) {
+	if rec == nil || rec.Quantity == 0 && !(l.zero && l.covered()) {
 		return false, nil
 	}
-	return true, s.freeze(ctx, tx, x, rec)
+	return true, s.freeze(ctx, tx, l.seal, rec)
 }
 
-// slot begins the record of the slot; nil when none can be made, and most is how
+// slot begins the record of a line; nil when none can be made, and most is how
 // much it can take.
-func (s *Service) slot(ctx context.Context, tx Tx, x seal) (rec *Record, most int64, err error) {
-	if x.now.After(x.deadline()) {
+func (s *Service) slot(ctx context.Context, tx Tx, l line) (rec *Record, most int64, err error) {
+	if l.now.After(l.deadline()) {
 		return nil, 0, nil
 	}
-	if missing := x.rules.Identity(x.t.Identity); len(missing) > 0 {
+	if missing := l.rules.Identity(l.t.Identity); len(missing) > 0 {
 		if err := s.raise(ctx, tx, Finding{
-			Class: FindMissingIdentity, Cause: string(x.t.Subscription), Subscription: x.t.Subscription, Owner: "operator",
+			Class: FindMissingIdentity, Cause: string(l.t.Subscription), Subscription: l.t.Subscription, Owner: "operator",
 			Detail: fmt.Sprintf("usage stays open until it is known: %v", missing),
 		}); err != nil {
 			return nil, 0, err
 		}
-		return nil, 0, s.noteWaiting(ctx, tx, x, ledger.MissingIdentity)
+		return nil, 0, s.noteWaiting(ctx, tx, l.seal, l.plans, ledger.MissingIdentity)
 	}
-	product, _ := s.Catalog.Product(x.t.Product)
-	r := Record{
-		ID: id.NewRecord(), Subscription: x.t.Subscription, Lineage: x.t.Lineage, Marketplace: x.t.Marketplace, Product: x.t.Product, Meter: x.m.ID,
-		Dimension: product.Dimension(x.t.Plan, x.m, string(x.t.Marketplace)), Hour: x.slot, From: later(x.slot.Start(), x.t.StartsAt), To: x.slot.End(), Scale: x.m.Scale,
-		Final: x.final, State: ledger.RecordQueued, Deadline: x.deadline(), FrozenAt: x.now,
-	}
-	if !x.t.EndsAt.IsZero() && x.t.EndsAt.Before(r.To) {
-		r.To = x.t.EndsAt
-	}
-	r.Slot = x.rules.Slot(x.wire(r))
-	free, err := tx.SlotFree(ctx, x.t.Marketplace, r.Slot, r.Subscription, r.Dimension, r.Hour)
+	r, free, err := s.freeSlot(ctx, tx, l)
 	if err != nil {
 		return nil, 0, err
 	}
 	if !free {
-		return nil, 0, s.noteWaiting(ctx, tx, x, ledger.SlotTaken)
+		return nil, 0, s.noteWaiting(ctx, tx, l.seal, l.plans, ledger.SlotTaken)
 	}
+	r.ID = id.NewRecord()
 	const most64 = 1 << 62
-	if x.rules.MaxQuantity <= 0 || x.rules.MaxQuantity > most64/x.m.Whole() {
+	if l.rules.MaxQuantity <= 0 || l.rules.MaxQuantity > most64/l.m.Whole() {
 		return &r, most64, nil
 	}
-	return &r, x.rules.MaxQuantity * x.m.Whole(), nil
+	return &r, l.rules.MaxQuantity * l.m.Whole(), nil
 }
 
-// named adds what the vendor calls the product, where records name it.
-func named(i marketplace.VendorIdentity, r marketplace.Rules) marketplace.VendorIdentity {
-	i.ProductCode = cmp.Or(i.ProductCode, r.ProductCode)
-	return i
-}
-
-// noteWaiting tells the story of units that wait, and why.
-func (s *Service) noteWaiting(ctx context.Context, tx Tx, x seal, why ledger.Reason) error {
-	periods, err := tx.OpenPeriods(ctx, x.t.Subscription, x.m.ID, false)
-	if err != nil {
-		return err
-	}
-	var entries []ledger.Entry
-	for _, period := range periods {
-		b, err := tx.Balances(ctx, x.t.Subscription, x.m.ID, period)
-		if err != nil {
-			return err
-		}
-		if q := b[ledger.Open]; q > 0 {
-			e := x.entry()
-			e.Period, e.From, e.To, e.Quantity, e.Reason = period, ledger.Open, ledger.Open, q, why
-			entries = append(entries, e)
-		}
-	}
-	return s.post(ctx, tx, entries)
-}
-
-// sealPeriod brings one period's balances to what the seal formula says.
-func (s *Service) sealPeriod(ctx context.Context, tx Tx, x seal, rec *Record, period string, most int64) (post int64, err error) {
-	bal, net, included, err := s.position(ctx, tx, x.acct, x.m, period, x.upTo.Next())
+// sealBucket brings one bucket's balances to what the seal formula says.
+func (s *Service) sealBucket(ctx context.Context, tx Tx, x seal, rec *Record, b Bucket, most int64) (post int64, err error) {
+	bal, net, included, err := s.position(ctx, tx, x.acct, x.m, b, x.upTo.Next())
 	if err != nil {
 		return 0, err
 	}
@@ -319,7 +340,7 @@ func (s *Service) sealPeriod(ctx context.Context, tx Tx, x seal, rec *Record, pe
 	}
 	entries := ledger.Settle(bal, out, func(from, to ledger.Place, q int64) ledger.Entry {
 		e := x.entry()
-		e.Period, e.From, e.To, e.Quantity = period, from, to, q
+		e.Period, e.Plan, e.From, e.To, e.Quantity = b.Period, b.Plan, from, to, q
 		if to == ledger.Queued {
 			e.Record = recID
 		}
@@ -328,24 +349,24 @@ func (s *Service) sealPeriod(ctx context.Context, tx Tx, x seal, rec *Record, pe
 	return out.Post, s.post(ctx, tx, entries)
 }
 
-// position reads a period: its balances, what was used before an hour, and how
+// position reads a bucket: its balances, what was used before an hour, and how
 // much of that is included.
-func (s *Service) position(ctx context.Context, tx Tx, acct Account, m catalog.Meter, period string, before clock.Hour) (bal ledger.Balances, net, included int64, err error) {
-	if bal, err = tx.Balances(ctx, acct.Subscription, m.ID, period); err != nil {
+func (s *Service) position(ctx context.Context, tx Tx, acct Account, m catalog.Meter, b Bucket, before clock.Hour) (bal ledger.Balances, net, included int64, err error) {
+	if bal, err = tx.Balances(ctx, acct.Subscription, m.ID, b); err != nil {
 		return nil, 0, 0, err
 	}
-	uses, err := tx.LineageUses(ctx, acct.Lineage, m.ID, period, before)
+	uses, err := tx.LineageUses(ctx, acct.Lineage, m.ID, b.Period, before)
 	if err != nil {
 		return nil, 0, 0, err
 	}
 	for _, u := range uses {
-		if u.Subscription == acct.Subscription {
+		if u.Subscription == acct.Subscription && u.Plan == b.Plan {
 			if net, err = money.Add(net, u.Net); err != nil {
 				return nil, 0, 0, err
 			}
 		}
 	}
-	return bal, net, ledger.IncludedOf(uses, acct.Subscription), nil
+	return bal, net, ledger.IncludedOf(uses, acct.Subscription, b.Plan), nil
 }
 
 // wire is the record as it crosses to the adapter.
@@ -354,10 +375,19 @@ func (x seal) wire(r Record) marketplace.Record {
 		Key: r.Slot, Product: r.Product, Identity: x.t.Identity, Dimension: r.Dimension, Hour: r.Hour, Part: r.Part, From: r.From, To: r.To,
 		Quantity: money.Format(r.Quantity, r.Scale), Final: r.Final,
 	}
-	if len(r.Allocations) > 1 {
-		for _, a := range r.Allocations {
-			month, _, _ := strings.Cut(a.Period, "T")
-			w.Allocations = append(w.Allocations, marketplace.Allocation{Tags: map[string]string{"period": month}, Quantity: money.Format(a.Quantity, r.Scale)})
+	// The buyer may see which month; two plans of one month are one share of it.
+	shares := map[string]int64{}
+	var periods []string
+	for _, a := range r.Allocations {
+		if shares[a.Period] == 0 {
+			periods = append(periods, a.Period)
+		}
+		shares[a.Period] += a.Quantity
+	}
+	for _, period := range periods {
+		if len(periods) > 1 {
+			month, _, _ := strings.Cut(period, "T")
+			w.Allocations = append(w.Allocations, marketplace.Allocation{Tags: map[string]string{"period": month}, Quantity: money.Format(shares[period], r.Scale)})
 		}
 	}
 	return w

@@ -77,6 +77,7 @@ type Terms struct {
 	StartsAt     time.Time  // zero while not entitled
 	EndsAt       time.Time  // zero while no end is known
 	Plan         string     // in force at the instant
+	Plans        []Stretch  // every plan it ever had, in order; the first counts from the beginning
 	Offer        string
 	Quantities   map[string]int64 // contracted
 	Term         time.Time        // start of the vendor's term; zero while it is not known

@@ -114,7 +114,7 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 		return err
 	}
 	why := ledger.NoSlot
-	if len(rules.Identity(named(t.Identity, rules))) > 0 {
+	if len(rules.Identity(t.Identity)) > 0 {
 		why = ledger.MissingIdentity
 	}
 	acct.FinalAt = now
@@ -126,23 +126,19 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 	first, live := t.firstHour()
 	for _, m := range ms {
 		if live && first.Start().Before(t.EndsAt) {
-			then, err := tx.Terms(ctx, t.Subscription, t.lastHour().Start())
-			if err != nil {
-				return err
-			}
-			if err := s.lastSlots(ctx, tx, seal{t: then, acct: acct, m: m, rules: rules, upTo: t.lastHour(), zero: m.ID == heartbeat(ms, rules), final: true, now: now}, first); err != nil {
+			if err := s.lastSlots(ctx, tx, seal{t: t, acct: acct, m: m, rules: rules, upTo: t.lastHour(), zero: m.ID == heartbeat(ms, rules), final: true, now: now}, first); err != nil {
 				return err
 			}
 			if err := tx.SaveSealedTo(ctx, t.Subscription, m.ID, t.lastHour().Next()); err != nil {
 				return err
 			}
 		}
-		periods, err := tx.OpenPeriods(ctx, t.Subscription, m.ID, true)
+		buckets, err := tx.OpenBuckets(ctx, t.Subscription, m.ID, true)
 		if err != nil {
 			return err
 		}
-		for _, period := range periods {
-			if err := s.finish(ctx, tx, acct, m, period, why, now); err != nil {
+		for _, b := range buckets {
+			if err := s.finish(ctx, tx, acct, m, b, why, now); err != nil {
 				return err
 			}
 		}
@@ -171,7 +167,10 @@ func (s *Service) finalSeal(ctx context.Context, tx Tx, t Terms, acct Account, n
 // of the window, inside the subscription.
 func (s *Service) lastSlots(ctx context.Context, tx Tx, x seal, first clock.Hour) error {
 	for h := x.upTo; !h.Before(first); h = h.Prev() {
-		x.slot = h
+		var err error
+		if x, err = s.under(ctx, tx, x, h, h.Start()); err != nil {
+			return err
+		}
 		if h != x.upTo {
 			left, err := s.postable(ctx, tx, x)
 			if err != nil || !left || x.now.After(x.deadline()) {
@@ -188,33 +187,33 @@ func (s *Service) lastSlots(ctx context.Context, tx Tx, x seal, first clock.Hour
 
 // postable reports whether whole units are still open.
 func (s *Service) postable(ctx context.Context, tx Tx, x seal) (bool, error) {
-	periods, err := tx.OpenPeriods(ctx, x.t.Subscription, x.m.ID, false)
+	buckets, err := tx.OpenBuckets(ctx, x.t.Subscription, x.m.ID, false)
 	if err != nil {
 		return false, err
 	}
-	for _, period := range periods {
-		b, err := tx.Balances(ctx, x.t.Subscription, x.m.ID, period)
+	for _, b := range buckets {
+		bal, err := tx.Balances(ctx, x.t.Subscription, x.m.ID, b)
 		if err != nil {
 			return false, err
 		}
-		if b[ledger.Open] > 0 {
+		if bal[ledger.Open] > 0 {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// finish leaves nothing open in a period after the final seal: what can no longer
+// finish leaves nothing open in a bucket after the final seal: what can no longer
 // be billed is written off for why, a fraction as a fraction.
-func (s *Service) finish(ctx context.Context, tx Tx, acct Account, m catalog.Meter, period string, why ledger.Reason, now time.Time) error {
-	bal, net, included, err := s.position(ctx, tx, acct, m, period, noHour)
+func (s *Service) finish(ctx context.Context, tx Tx, acct Account, m catalog.Meter, b Bucket, why ledger.Reason, now time.Time) error {
+	bal, net, included, err := s.position(ctx, tx, acct, m, b, noHour)
 	if err != nil {
 		return err
 	}
 	var entries []ledger.Entry
 	lost := int64(0)
 	for _, e := range ledger.Finish(bal, net, included, why, func(from, to ledger.Place, q int64, why ledger.Reason) ledger.Entry {
-		return ledger.Entry{Subscription: acct.Subscription, Meter: m.ID, Period: period, Hour: clock.HourOf(now), From: from, To: to, Quantity: q, Reason: why, At: now}
+		return ledger.Entry{Subscription: acct.Subscription, Meter: m.ID, Period: b.Period, Plan: b.Plan, Hour: clock.HourOf(now), From: from, To: to, Quantity: q, Reason: why, At: now}
 	}) {
 		if e.To != ledger.WrittenOff {
 			entries = append(entries, e)
@@ -234,16 +233,16 @@ func (s *Service) finish(ctx context.Context, tx Tx, acct Account, m catalog.Met
 		return err
 	}
 	if lost > 0 {
-		if err := s.writtenOff(ctx, tx, acct, m, period, lost, why, ""); err != nil {
+		if err := s.writtenOff(ctx, tx, acct, m, b.Period, lost, why, ""); err != nil {
 			return err
 		}
 	}
-	after, err := tx.Balances(ctx, acct.Subscription, m.ID, period)
+	after, err := tx.Balances(ctx, acct.Subscription, m.ID, b)
 	if err != nil || after[ledger.CreditLeft] == 0 {
 		return err
 	}
 	return s.raise(ctx, tx, Finding{
-		Class: FindCreditLeft, Cause: fmt.Sprintf("%s %s %s at %d", acct.Subscription, m.ID, period, after[ledger.CreditLeft]), Subscription: acct.Subscription, Meter: m.ID,
+		Class: FindCreditLeft, Cause: fmt.Sprintf("%s %s %s %s at %d", acct.Subscription, m.ID, b.Period, b.Plan, after[ledger.CreditLeft]), Subscription: acct.Subscription, Meter: m.ID,
 		Quantity: m.Format(after[ledger.CreditLeft]), Owner: "finance",
 		Detail: "billed and then corrected away, and no usage follows: refund the buyer through the marketplace's refund request",
 	})

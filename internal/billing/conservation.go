@@ -48,15 +48,16 @@ type MeterReport struct {
 	Submitted    string          `json:"submitted"` // in records that went out at least once and were not freed
 }
 
-// cell is one period of one meter of one subscription.
+// cell is one bucket of one meter of one subscription.
 type cell struct {
 	sub    id.Subscription
 	meter  string
 	period string
+	plan   string
 }
 
 func compareCells(a, b cell) int {
-	return cmp.Or(strings.Compare(string(a.sub), string(b.sub)), strings.Compare(a.meter, b.meter), strings.Compare(a.period, b.period))
+	return cmp.Or(strings.Compare(string(a.sub), string(b.sub)), strings.Compare(a.meter, b.meter), strings.Compare(a.period, b.period), strings.Compare(a.plan, b.plan))
 }
 
 // audit collects what the database says, and what is wrong with it.
@@ -134,7 +135,7 @@ func (a *audit) readBalances(ctx context.Context, snap Snapshot) error {
 var places = append([]ledger.Place{ledger.Measured, ledger.Corrected, ledger.CreditLeft}, ledger.Places...)
 
 func (a *audit) at(m map[cell]ledger.Balances, b Balance) ledger.Balances {
-	c := cell{b.Subscription, b.Meter, b.Period}
+	c := cell{b.Subscription, b.Meter, b.Period, b.Plan}
 	if m[c] == nil {
 		m[c] = ledger.Balances{}
 	}
@@ -187,7 +188,7 @@ func (a *audit) checkRecord(r Record) {
 	tried := slices.ContainsFunc(r.Attempts, func(x Attempt) bool { return x.Call != "" && x.Answer != ledger.NotSent })
 	for _, x := range r.Allocations {
 		frozenSum, placedSum = frozenSum+x.Quantity, placedSum+x.Placed
-		c := cell{r.Subscription, r.Meter, x.Period}
+		c := cell{r.Subscription, r.Meter, x.Period, x.Plan}
 		if a.placed[c] == nil {
 			a.placed[c] = ledger.Balances{}
 		}
@@ -228,6 +229,11 @@ func (a *audit) checkUsage(ctx context.Context, snap Snapshot, cat *catalog.Cata
 	for _, sub := range slices.Sorted(maps.Keys(a.accounts)) {
 		members[a.accounts[sub].Lineage] = append(members[a.accounts[sub].Lineage], sub)
 	}
+	nets := map[cell]int64{}
+	for c, b := range a.cells {
+		c.plan = ""
+		nets[c] += b.Net()
+	}
 	done := map[scope]bool{}
 	for _, sub := range slices.Sorted(maps.Keys(a.accounts)) {
 		acct := a.accounts[sub]
@@ -258,7 +264,7 @@ func (a *audit) checkUsage(ctx context.Context, snap Snapshot, cat *catalog.Cata
 			}
 			var have int64
 			for _, x := range of {
-				have += a.cells[cell{x, m.ID, u.Period}].Net()
+				have += nets[cell{sub: x, meter: m.ID, period: u.Period}] // under whatever plans
 			}
 			if have != want {
 				a.broken("%s %s %s: %d is measured, the usage events make %d", sc.lineage, m.ID, u.Period, have, want)

@@ -157,8 +157,9 @@ type arrival struct {
 	t        Terms
 	meter    catalog.Meter
 	quantity int64
-	period   string
-	target   *Usage // what a correction replaces
+	bucket   Bucket
+	since    time.Time // when its plan began inside the hour, or the hour
+	target   *Usage    // what a correction replaces
 }
 
 // ingest handles events inside a transaction: look, lock, then decide one by one.
@@ -246,12 +247,24 @@ func (s *Service) resolve(ctx context.Context, tx Tx, a *arrival, now time.Time)
 		a.end(Quarantine, string(UnknownMeter))
 		return nil
 	}
-	a.meter, a.period = m, periodOf(rules, t.Term, a.e.UsedAt)
+	a.meter, a.bucket = m, Bucket{periodOf(rules, t.Term, a.e.UsedAt), t.Plan}
+	switch {
+	case a.target != nil: // it was counted there, whatever is known of the terms now
+		a.bucket = Bucket{a.target.Period, a.target.Plan}
+	case m.Kind == catalog.Sum || m.Kind == catalog.UnitHours:
+		// What is used belongs to the plan in force then; a peak and who was seen, to the plan in force when the hour began.
+		a.bucket.Plan = t.planAt(a.e.UsedAt)
+	}
+	if a.since = t.sinceOf(a.bucket.Plan, clock.HourOf(a.e.UsedAt)); a.bucket.Plan != t.Plan {
+		if a.t, _, err = terms(ctx, tx, sub, a.e.UsedAt); err != nil {
+			return err
+		}
+	}
 	if why := a.measure(); why != "" {
 		a.end(InvalidForm, why)
 		return nil
 	}
-	if _, ok := p.Plan(t.Plan); !ok {
+	if _, ok := p.Plan(a.t.Plan); !ok {
 		a.end(Quarantine, string(UnknownPlan))
 	} else if why := timeliness(a.e.UsedAt, t, now); why != "" {
 		a.end(Quarantine, string(why))
@@ -341,7 +354,7 @@ func (s *Service) admit(ctx context.Context, tx Tx, a *arrival, now time.Time) e
 		return s.quarantine(ctx, tx, a, waiting, now)
 	}
 	u := Usage{
-		ID: id.NewUsageEvent(), Ident: a.ident, Source: a.e.Source, SourceID: a.e.ID, Subscription: a.t.Subscription, Meter: a.meter.ID, Period: a.period,
+		ID: id.NewUsageEvent(), Ident: a.ident, Source: a.e.Source, SourceID: a.e.ID, Subscription: a.t.Subscription, Meter: a.meter.ID, Period: a.bucket.Period, Plan: a.bucket.Plan,
 		Hour: clock.HourOf(a.e.UsedAt), UsedAt: a.e.UsedAt, ReceivedAt: now, Quantity: a.quantity, Of: a.e.Of, Seconds: a.e.Seconds,
 	}
 	if waiting {
@@ -462,7 +475,7 @@ func (s *Service) count(ctx context.Context, tx Tx, a *arrival, u Usage, now tim
 	if err != nil {
 		return err
 	}
-	return s.measure(ctx, tx, acct, a.t, a.meter, u.Period, u.Hour, rise, fall, u.ID, ledger.NoReason, now)
+	return s.measure(ctx, tx, acct, a.t, a.meter, HourUse{Period: u.Period, Plan: u.Plan, Hour: u.Hour, Since: a.since, Measured: rise, Corrected: fall}, u.ID, ledger.NoReason, now)
 }
 
 // counted is the count before or after an event: by lineage for unique and peak,
@@ -487,65 +500,6 @@ func (s *Service) counted(ctx context.Context, tx Tx, m catalog.Meter, acct Acco
 		c.Peak, c.Unique, c.UnitSeconds = max(c.Peak, one.Peak), max(c.Unique, one.Unique), c.UnitSeconds+one.UnitSeconds
 	}
 	return c, nil
-}
-
-// measure posts a rise or fall and sees to it that it is sealed.
-func (s *Service) measure(ctx context.Context, tx Tx, acct Account, t Terms, m catalog.Meter, period string, h clock.Hour, rise, fall int64, event id.UsageEvent, why ledger.Reason, now time.Time) error {
-	use := HourUse{Subscription: acct.Subscription, Meter: m.ID, Period: period, Hour: h, Measured: rise, Corrected: fall}
-	var err error
-	if use.Allowance, use.PerHour, err = s.allowance(t, m); err != nil {
-		return err
-	}
-	if err := tx.AddHourUse(ctx, use); err != nil {
-		return err
-	}
-	e := ledger.Entry{Subscription: acct.Subscription, Meter: m.ID, Period: period, Hour: h, Reason: why, Event: event, At: now}
-	var entries []ledger.Entry
-	if rise > 0 {
-		e.From, e.To, e.Quantity = ledger.Measured, ledger.Open, rise
-		entries = append(entries, e)
-	}
-	if fall > 0 {
-		e.From, e.To, e.Quantity = ledger.Open, ledger.Corrected, fall
-		entries = append(entries, e)
-	}
-	if entries == nil {
-		return nil
-	}
-	if err := s.post(ctx, tx, entries); err != nil {
-		return err
-	}
-	if !acct.FinalAt.IsZero() {
-		return s.finish(ctx, tx, acct, m, period, ledger.AfterFinalSeal, now)
-	}
-	return tx.Mark(ctx, "seal", string(acct.Subscription), clock.HourOf(now).End())
-}
-
-// allowance is what the terms include of a meter.
-func (s *Service) allowance(t Terms, m catalog.Meter) (int64, bool, error) {
-	p, ok := s.Catalog.Product(t.Product)
-	if !ok {
-		return 0, false, fault.New(fault.Invalid, "the catalog has no product %s", t.Product)
-	}
-	plan, ok := p.Plan(t.Plan)
-	if !ok {
-		return 0, false, fault.New(fault.Invalid, "product %s has no plan %s; add it to the catalog", t.Product, t.Plan)
-	}
-	return plan.Allowance(m, t.Quantities)
-}
-
-// post checks entries, gives them ids and stores them.
-func (s *Service) post(ctx context.Context, tx Tx, entries []ledger.Entry) error {
-	for i := range entries {
-		if err := entries[i].Check(); err != nil {
-			return fmt.Errorf("ledger of %s, %s: %w", entries[i].Subscription, entries[i].Meter, err)
-		}
-		entries[i].ID = id.NewEntry()
-	}
-	if len(entries) == 0 {
-		return nil
-	}
-	return tx.Post(ctx, entries)
 }
 
 func chunks[T any](all []T, n int) func(func([]T) bool) {

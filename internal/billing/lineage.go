@@ -37,11 +37,20 @@ func (s *Service) joinLineage(ctx context.Context, tx Tx, acct Account) error {
 		}
 		var have int64
 		for _, sub := range members {
-			b, err := tx.Balances(ctx, sub, m.ID, u.Period)
+			buckets, err := tx.OpenBuckets(ctx, sub, m.ID, true)
 			if err != nil {
 				return err
 			}
-			have += b.Net()
+			for _, b := range buckets {
+				if b.Period != u.Period {
+					continue
+				}
+				bal, err := tx.Balances(ctx, sub, m.ID, b)
+				if err != nil {
+					return err
+				}
+				have += bal.Net()
+			}
 		}
 		if have == want {
 			continue
@@ -68,7 +77,7 @@ func (s *Service) rebase(ctx context.Context, tx Tx, acct Account, m catalog.Met
 		if err != nil {
 			return err
 		}
-		return s.measure(ctx, tx, acct, t, m, period, h, max(diff, 0), max(-diff, 0), "", ledger.LineageMerged, s.Now())
+		return s.measure(ctx, tx, acct, t, m, HourUse{Period: period, Plan: uses[i].Plan, Hour: h, Since: t.sinceOf(uses[i].Plan, h), Measured: max(diff, 0), Corrected: max(-diff, 0)}, "", ledger.LineageMerged, s.Now())
 	}
 	return fmt.Errorf("%s has usage of %s in %s and no hour", acct.Subscription, m.ID, period)
 }

@@ -22,6 +22,7 @@ type Usage struct {
 	Subscription id.Subscription
 	Meter        string
 	Period       string
+	Plan         string // in force when it was used
 	Hour         clock.Hour
 	UsedAt       time.Time
 	ReceivedAt   time.Time
@@ -32,12 +33,18 @@ type Usage struct {
 	Superseded   bool
 }
 
-// HourUse is what usage of one hour added to a counting period.
+// Bucket is what the ledger keeps apart of a meter of a subscription: the counting
+// period in which units were used, and the plan under which.
+type Bucket struct{ Period, Plan string }
+
+// HourUse is what usage of one hour under one plan added to a counting period.
 type HourUse struct {
 	Subscription id.Subscription
 	Meter        string
 	Period       string
+	Plan         string
 	Hour         clock.Hour
+	Since        time.Time // when the plan began inside the hour, or the hour
 	Measured     int64
 	Corrected    int64
 	Allowance    int64
@@ -73,9 +80,10 @@ type Record struct {
 	Attempts     []Attempt
 }
 
-// Allocation is the share of a record that belongs to one counting period.
+// Allocation is the share of a record that belongs to one bucket.
 type Allocation struct {
 	Period   string
+	Plan     string
 	Quantity int64
 	Placed   int64
 }
@@ -146,6 +154,7 @@ type Balance struct {
 	Subscription id.Subscription
 	Meter        string
 	Period       string
+	Plan         string
 	Place        ledger.Place
 	Quantity     int64
 }
@@ -210,13 +219,13 @@ type Tx interface {
 	AddHourUse(ctx context.Context, u HourUse) error
 	// SetAllowance replaces what the terms of an hour include, where the hour has usage.
 	SetAllowance(ctx context.Context, u HourUse) error
-	// LineageUses are the uses of a period before an hour (all when zero), by hour.
+	// LineageUses are the uses of a period before an hour (all when zero), in the order of use.
 	LineageUses(ctx context.Context, lineage id.Subscription, meter, period string, before clock.Hour) ([]ledger.Use, error)
-	Balances(ctx context.Context, sub id.Subscription, meter, period string) (ledger.Balances, error)
-	// OpenPeriods are the periods that have something open, or all of them.
-	OpenPeriods(ctx context.Context, sub id.Subscription, meter string, all bool) ([]string, error)
+	Balances(ctx context.Context, sub id.Subscription, meter string, b Bucket) (ledger.Balances, error)
+	// OpenBuckets are the buckets that have something open, or all of them, by period and plan.
+	OpenBuckets(ctx context.Context, sub id.Subscription, meter string, all bool) ([]Bucket, error)
 
-	SlotFree(ctx context.Context, m marketplace.ID, slot string, sub id.Subscription, dimension string, h clock.Hour) (bool, error)
+	SlotFree(ctx context.Context, m marketplace.ID, slot string, sub id.Subscription, dimension string, h clock.Hour, part int) (bool, error)
 	FreezeRecord(ctx context.Context, r Record) error
 	GetRecord(ctx context.Context, rec id.Record) (Record, error)
 	// SaveRecord stores state, reason, parked, placed, settled and what the allocations stand for.

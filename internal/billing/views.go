@@ -72,9 +72,10 @@ type RecordView struct {
 	Attempts    []AttemptView      `json:"attempts,omitempty"`
 }
 
-// AllocationView is a record's share of one counting period.
+// AllocationView is a record's share of one counting period and plan.
 type AllocationView struct {
 	Period   string `json:"period"`
+	Plan     string `json:"plan"`
 	Quantity string `json:"quantity"`
 }
 
@@ -93,6 +94,7 @@ type AttemptView struct {
 type EntryView struct {
 	At       time.Time     `json:"at"`
 	Period   string        `json:"period"`
+	Plan     string        `json:"plan"`
 	From     ledger.Place  `json:"from"`
 	To       ledger.Place  `json:"to"`
 	Quantity string        `json:"quantity"`
@@ -107,7 +109,7 @@ func view(r Record) RecordView {
 		State: r.State, Reason: r.Reason, Parked: r.Parked, Final: r.Final, Deadline: r.Deadline, FrozenAt: r.FrozenAt, SettledAt: r.SettledAt,
 	}
 	for _, a := range r.Allocations {
-		v.Allocations = append(v.Allocations, AllocationView{a.Period, text(a.Quantity, r.Scale)})
+		v.Allocations = append(v.Allocations, AllocationView{a.Period, a.Plan, text(a.Quantity, r.Scale)})
 	}
 	for _, a := range r.Attempts {
 		v.Attempts = append(v.Attempts, AttemptView{a.N, a.Call, a.BegunAt, a.Answer, a.AnsweredAt, a.Receipt, a.Detail})
@@ -181,7 +183,7 @@ func (s *Service) Story(ctx context.Context, sub id.Subscription, meter string, 
 	m := s.meterOf(acct.Product, meter, 0)
 	out := make([]EntryView, len(entries))
 	for i, e := range entries {
-		out[i] = EntryView{e.At, e.Period, e.From, e.To, m.Format(e.Quantity), e.Reason, e.Record, e.Event}
+		out[i] = EntryView{e.At, e.Period, e.Plan, e.From, e.To, m.Format(e.Quantity), e.Reason, e.Record, e.Event}
 	}
 	return out, nil
 }

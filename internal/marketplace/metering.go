@@ -34,7 +34,6 @@ type Rules struct {
 	ZeroAllowed  bool
 	Parts        bool // more than one record per slot is possible (gcp)
 
-	ProductCode string                     // what the vendor calls the product in a record that names it; "" where it need not be said
 	Back        Window                     // how old a record may be
 	AfterEnd    Window                     // how long after the end final records are taken
 	MonthCut    func(clock.Hour) time.Time // last instant a record of this hour is taken because its month closes; nil: none

@@ -57,6 +57,11 @@ func (t *Tx) Terms(ctx context.Context, sub id.Subscription, at time.Time) (bill
 	if err != nil {
 		return out, err
 	}
+	for _, e := range subscription.EffectiveTerms(rows) {
+		if n := len(out.Plans); n == 0 || out.Plans[n-1].Plan != e.Plan {
+			out.Plans = append(out.Plans, billing.Stretch{Plan: e.Plan, Since: e.Since})
+		}
+	}
 	in, ok := subscription.InForce(rows, at)
 	if ok {
 		out.Plan, out.Offer, out.Quantities, out.Term = in.Plan, in.Offer, in.Quantities, in.From
@@ -234,7 +239,7 @@ func (t *Tx) SettleUsage(ctx context.Context, ident billing.Ident, event id.Usag
 func (t *Tx) AddUsage(ctx context.Context, u billing.Usage) error {
 	err := t.q.AddUsage(ctx, db.AddUsageParams{
 		ID: string(u.ID), Ident: u.Ident[:], Source: u.Source, SourceID: u.SourceID, Subscription: string(u.Subscription), Meter: u.Meter, Period: u.Period,
-		Hour: hourMicros(u.Hour), UsedAt: micros(u.UsedAt), ReceivedAt: micros(u.ReceivedAt), Quantity: u.Quantity, Counted: u.Of, Seconds: u.Seconds, Corrects: string(u.Corrects),
+		Hour: hourMicros(u.Hour), UsedAt: micros(u.UsedAt), ReceivedAt: micros(u.ReceivedAt), Quantity: u.Quantity, Counted: u.Of, Seconds: u.Seconds, Corrects: string(u.Corrects), Plan: u.Plan,
 	})
 	if err != nil {
 		return fmt.Errorf("store usage event %s: %w", u.ID, err)
@@ -254,7 +259,7 @@ func (t *Tx) UsageByIdent(ctx context.Context, ident billing.Ident) (billing.Usa
 	return billing.Usage{
 		ID: id.UsageEvent(r.ID), Ident: ident, Source: r.Source, SourceID: r.SourceID, Subscription: id.Subscription(r.Subscription), Meter: r.Meter, Period: r.Period,
 		Hour: hourFrom(r.Hour), UsedAt: fromMicros(r.UsedAt), ReceivedAt: fromMicros(r.ReceivedAt), Quantity: r.Quantity, Of: r.Counted, Seconds: r.Seconds,
-		Corrects: id.UsageEvent(r.Corrects), Superseded: r.Superseded == 1,
+		Corrects: id.UsageEvent(r.Corrects), Superseded: r.Superseded == 1, Plan: r.Plan,
 	}, true, nil
 }
 

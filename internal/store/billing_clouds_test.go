@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,12 +28,18 @@ products:
     meters:
       - { id: api_request, title: r, unit: request, kind: sum, scale: 1, source: reported, dimensions: { aws: api_request, gcp: api_request, azure: api_request } }
       - { id: person, title: p, unit: person, kind: unique, scale: 0, source: reported, dimensions: { aws: person, gcp: person, azure: person } }
+      - { id: transfer, title: t, unit: byte, kind: sum, scale: 1, source: reported, dimensions: { aws: transfer, gcp: transfer, azure: transfer } }
     plans:
       - id: standard
         title: s
         default: true
         names: { gcp: standard, azure: standard }
-        included: {}
+        included: { api_request: { quantity: "INCLUDED", basis: pool } }
+      - id: pro
+        title: p
+        names: { gcp: pro, azure: pro }
+        included: { api_request: { quantity: "INCLUDED", basis: pool } }
+        dimensions: { transfer: { aws: transfer_pro, gcp: transfer_pro, azure: transfer_pro } }
 `
 
 // cloudWorld is a marketplace with rules of its own: the adapters' real ones.
@@ -56,17 +63,23 @@ func parsed(t *testing.T, text string) *catalog.Catalog {
 // selling moves a world to another marketplace.
 func selling(t *testing.T, s *store.Store, m marketplace.ID, resendFor time.Duration) *cloudWorld {
 	t.Helper()
-	w := &cloudWorld{meterWorld: metering(t, s), cat: parsed(t, cloudCatalog)}
+	w := &cloudWorld{meterWorld: metering(t, s), cat: parsed(t, strings.ReplaceAll(cloudCatalog, "INCLUDED", "0"))}
 	w.m = m
 	x := w.term[w.sub]
 	x.Marketplace = m
 	rules := new(azure.Adapter).Rules("tailnet")
 	x.Identity = marketplace.VendorIdentity{Resource: "3f1c9d9e-5a52-4b7a-9a3c-0c1d2e3f4a5b", Plan: "standard"}
 	w.v.takes = w.microsoft
+	if m == marketplace.AWS {
+		rules = (&vendor{}).Rules("")
+		rules.Heartbeat = false
+		x.Identity = marketplace.VendorIdentity{Account: "123456789012", License: "l"}
+		w.v.takes = w.amazon
+	}
 	if m == marketplace.GCP {
 		rules = new(gcp.Adapter).Rules("tailnet")
-		rules.ProductCode, rules.ResendFor = "tailnet.endpoints.vendor.cloud.goog", resendFor
-		x.Identity = marketplace.VendorIdentity{Account: "account-1", License: "entitlement-1", Customer: "project_number:69700000001"}
+		rules.ResendFor = resendFor
+		x.Identity = marketplace.VendorIdentity{ProductCode: "tailnet.endpoints.vendor.cloud.goog", Account: "account-1", License: "entitlement-1", Customer: "project_number:69700000001"}
 		w.v.takes = w.google
 	}
 	w.v.rules, w.term[w.sub] = &rules, x
@@ -92,6 +105,15 @@ func (w *cloudWorld) microsoft(r marketplace.Record) marketplace.Receipt {
 	}
 	w.v.slots[r.Key], w.bills = r.Quantity, append(w.bills, r)
 	return marketplace.Receipt{Outcome: marketplace.OutcomeAccepted, Quantity: r.Quantity}
+}
+
+// amazon takes the first record of a licence, dimension and hour.
+func (w *cloudWorld) amazon(r marketplace.Record) marketplace.Receipt {
+	if _, taken := w.v.slots[r.Key]; taken {
+		return marketplace.Receipt{Outcome: marketplace.OutcomeDuplicate}
+	}
+	w.v.slots[r.Key], w.bills = r.Quantity, append(w.bills, r)
+	return marketplace.Receipt{Outcome: marketplace.OutcomeAccepted}
 }
 
 // google takes whatever is reported, and knows an operation again or does not.

@@ -42,7 +42,7 @@ func TestMeteringHours(t *testing.T) {
 			w.places("ephemeral_minute", map[ledger.Place]string{ledger.Included: "2000", ledger.Accepted: "11", ledger.Carried: "0.25"})
 			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "3"})
 			r := w.record("active_user", december)
-			want := []billing.AllocationView{{Period: "2026-11-01T00:00:00Z", Quantity: "1"}, {Period: "2026-12-01T00:00:00Z", Quantity: "1"}}
+			want := []billing.AllocationView{{Period: "2026-11-01T00:00:00Z", Plan: "standard", Quantity: "1"}, {Period: "2026-12-01T00:00:00Z", Plan: "standard", Quantity: "1"}}
 			if diff := cmp.Diff(want, r.Allocations); diff != "" {
 				w.t.Fatalf("one record, two months:\n%s", diff)
 			}

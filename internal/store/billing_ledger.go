@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -72,13 +73,13 @@ func (t *Tx) TotalUsage(ctx context.Context, kind ledger.Kind, subs []id.Subscri
 
 // balanceKey names one balance.
 type balanceKey struct {
-	sub           id.Subscription
-	meter, period string
-	place         ledger.Place
+	sub                 id.Subscription
+	meter, period, plan string
+	place               ledger.Place
 }
 
 func (a balanceKey) compare(b balanceKey) int {
-	return slices.Compare([]string{string(a.sub), a.meter, a.period, string(a.place)}, []string{string(b.sub), b.meter, b.period, string(b.place)})
+	return slices.Compare([]string{string(a.sub), a.meter, a.period, a.plan, string(a.place)}, []string{string(b.sub), b.meter, b.period, b.plan, string(b.place)})
 }
 
 // Post implements billing.Tx. The scope of every entry is locked, so a balance
@@ -90,7 +91,7 @@ func (t *Tx) Post(ctx context.Context, entries []ledger.Entry) error {
 	for _, e := range entries {
 		err := t.q.AddEntry(ctx, db.AddEntryParams{
 			ID: string(e.ID), Subscription: string(e.Subscription), Meter: e.Meter, Period: e.Period, Hour: hourMicros(e.Hour), FromPlace: string(e.From),
-			ToPlace: string(e.To), Quantity: e.Quantity, Reason: string(e.Reason), Record: string(e.Record), Event: string(e.Event), At: micros(e.At),
+			ToPlace: string(e.To), Quantity: e.Quantity, Reason: string(e.Reason), Record: string(e.Record), Event: string(e.Event), At: micros(e.At), Plan: e.Plan,
 		})
 		if err != nil {
 			return fmt.Errorf("store ledger entry %s to %s: %w", e.From, e.To, err)
@@ -100,7 +101,7 @@ func (t *Tx) Post(ctx context.Context, entries []ledger.Entry) error {
 			return err
 		}
 		for place, q := range delta {
-			change[balanceKey{e.Subscription, e.Meter, e.Period, place}] += q
+			change[balanceKey{e.Subscription, e.Meter, e.Period, e.Plan, place}] += q
 		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(change), balanceKey.compare) {
@@ -115,9 +116,9 @@ func (t *Tx) addToBalance(ctx context.Context, k balanceKey, q int64) error {
 	if q == 0 {
 		return nil
 	}
-	n, err := t.q.AddToBalance(ctx, db.AddToBalanceParams{Subscription: string(k.sub), Meter: k.meter, Period: k.period, Place: string(k.place), Quantity: q})
+	n, err := t.q.AddToBalance(ctx, db.AddToBalanceParams{Subscription: string(k.sub), Meter: k.meter, Period: k.period, Plan: k.plan, Place: string(k.place), Quantity: q})
 	if err == nil && n == 0 {
-		err = t.q.NewBalance(ctx, db.NewBalanceParams{Subscription: string(k.sub), Meter: k.meter, Period: k.period, Place: string(k.place), Quantity: q})
+		err = t.q.NewBalance(ctx, db.NewBalanceParams{Subscription: string(k.sub), Meter: k.meter, Period: k.period, Plan: k.plan, Place: string(k.place), Quantity: q})
 	}
 	if err != nil {
 		return fmt.Errorf("change the balance of %s of %s, %s, by %d: %w", k.place, k.sub, k.meter, q, err)
@@ -126,8 +127,8 @@ func (t *Tx) addToBalance(ctx context.Context, k balanceKey, q int64) error {
 }
 
 // Balances implements billing.Tx.
-func (t *Tx) Balances(ctx context.Context, sub id.Subscription, meter, period string) (ledger.Balances, error) {
-	rows, err := t.q.Balances(ctx, db.BalancesParams{Subscription: string(sub), Meter: meter, Period: period})
+func (t *Tx) Balances(ctx context.Context, sub id.Subscription, meter string, b billing.Bucket) (ledger.Balances, error) {
+	rows, err := t.q.Balances(ctx, db.BalancesParams{Subscription: string(sub), Meter: meter, Period: b.Period, Plan: b.Plan})
 	if err != nil {
 		return nil, fmt.Errorf("read the balances of %s, %s: %w", sub, meter, err)
 	}
@@ -146,7 +147,7 @@ func (t *Tx) AllBalances(ctx context.Context) ([]billing.Balance, error) {
 	}
 	out := make([]billing.Balance, len(rows))
 	for i, r := range rows {
-		out[i] = billing.Balance{Subscription: id.Subscription(r.Subscription), Meter: r.Meter, Period: r.Period, Place: ledger.Place(r.Place), Quantity: r.Quantity}
+		out[i] = billing.Balance{Subscription: id.Subscription(r.Subscription), Meter: r.Meter, Period: r.Period, Plan: r.Plan, Place: ledger.Place(r.Place), Quantity: r.Quantity}
 	}
 	return out, nil
 }
@@ -164,27 +165,33 @@ func (t *Tx) EntrySums(ctx context.Context) ([]billing.Balance, error) {
 			return nil, fmt.Errorf("add up the ledger of %s, %s: %w", r.Subscription, r.Meter, err)
 		}
 		for place, q := range b {
-			out = append(out, billing.Balance{Subscription: id.Subscription(r.Subscription), Meter: r.Meter, Period: r.Period, Place: place, Quantity: q})
+			out = append(out, billing.Balance{Subscription: id.Subscription(r.Subscription), Meter: r.Meter, Period: r.Period, Plan: r.Plan, Place: place, Quantity: q})
 		}
 	}
 	return out, nil
 }
 
-// OpenPeriods implements billing.Tx.
-func (t *Tx) OpenPeriods(ctx context.Context, sub id.Subscription, meter string, all bool) ([]string, error) {
-	rows, err := t.q.OpenPeriods(ctx, db.OpenPeriodsParams{Subscription: string(sub), Meter: meter, Column3: flag(all)})
+// OpenBuckets implements billing.Tx.
+func (t *Tx) OpenBuckets(ctx context.Context, sub id.Subscription, meter string, all bool) ([]billing.Bucket, error) {
+	rows, err := t.q.OpenBuckets(ctx, db.OpenBucketsParams{Subscription: string(sub), Meter: meter, Column3: flag(all)})
 	if err != nil {
 		return nil, fmt.Errorf("list the periods of %s, %s: %w", sub, meter, err)
 	}
-	slices.SortFunc(rows, strings.Compare) // databases sort text by their own rules
-	return rows, nil
+	out := make([]billing.Bucket, len(rows))
+	for i, r := range rows {
+		out[i] = billing.Bucket{Period: r.Period, Plan: r.Plan}
+	}
+	slices.SortFunc(out, func(a, b billing.Bucket) int { // databases sort text by their own rules
+		return cmp.Or(strings.Compare(a.Period, b.Period), strings.Compare(a.Plan, b.Plan))
+	})
+	return out, nil
 }
 
 // AddHourUse implements billing.Tx.
 func (t *Tx) AddHourUse(ctx context.Context, u billing.HourUse) error {
 	err := t.q.AddHourUse(ctx, db.AddHourUseParams{
 		Subscription: string(u.Subscription), Meter: u.Meter, Period: u.Period, Hour: hourMicros(u.Hour), Measured: u.Measured, Corrected: u.Corrected,
-		Allowance: u.Allowance, PerHour: flag(u.PerHour),
+		Allowance: u.Allowance, PerHour: flag(u.PerHour), Plan: u.Plan, SinceAt: micros(u.Since),
 	})
 	if err != nil {
 		return fmt.Errorf("add to hour %s of %s, %s: %w", u.Hour, u.Subscription, u.Meter, err)
@@ -194,7 +201,7 @@ func (t *Tx) AddHourUse(ctx context.Context, u billing.HourUse) error {
 
 // SetAllowance implements billing.Tx.
 func (t *Tx) SetAllowance(ctx context.Context, u billing.HourUse) error {
-	err := t.q.SetAllowance(ctx, db.SetAllowanceParams{Subscription: string(u.Subscription), Meter: u.Meter, Hour: hourMicros(u.Hour), Allowance: u.Allowance, PerHour: flag(u.PerHour)})
+	err := t.q.SetAllowance(ctx, db.SetAllowanceParams{Subscription: string(u.Subscription), Meter: u.Meter, Hour: hourMicros(u.Hour), Allowance: u.Allowance, PerHour: flag(u.PerHour), Plan: u.Plan})
 	if err != nil {
 		return fmt.Errorf("set what hour %s of %s, %s includes: %w", u.Hour, u.Subscription, u.Meter, err)
 	}
@@ -210,7 +217,7 @@ func (t *Tx) LineageUses(ctx context.Context, lineage id.Subscription, meter, pe
 	out := make([]ledger.Use, len(rows))
 	for i, r := range rows {
 		out[i] = ledger.Use{
-			Subscription: id.Subscription(r.Subscription), Hour: hourFrom(r.Hour).Unix(), Net: r.Measured - r.Corrected, Allowance: r.Allowance, PerHour: r.PerHour == 1,
+			Subscription: id.Subscription(r.Subscription), Plan: r.Plan, Hour: hourFrom(r.Hour).Unix(), Net: r.Measured - r.Corrected, Allowance: r.Allowance, PerHour: r.PerHour == 1,
 		}
 	}
 	return out, nil
@@ -229,7 +236,7 @@ func (s *Store) ListEntries(ctx context.Context, sub id.Subscription, meter stri
 	out := make([]ledger.Entry, len(rows))
 	for i, r := range rows {
 		out[i] = ledger.Entry{
-			ID: id.Entry(r.ID), Subscription: sub, Meter: r.Meter, Period: r.Period, Hour: hourFrom(r.Hour), From: ledger.Place(r.FromPlace), To: ledger.Place(r.ToPlace),
+			ID: id.Entry(r.ID), Subscription: sub, Meter: r.Meter, Period: r.Period, Plan: r.Plan, Hour: hourFrom(r.Hour), From: ledger.Place(r.FromPlace), To: ledger.Place(r.ToPlace),
 			Quantity: r.Quantity, Reason: ledger.Reason(r.Reason), Record: id.Record(r.Record), Event: id.UsageEvent(r.Event), At: fromMicros(r.At),
 		}
 	}
@@ -249,7 +256,7 @@ func (s *Store) ListHours(ctx context.Context, sub id.Subscription, limit int) (
 	out := make([]billing.HourUse, len(rows))
 	for i, r := range rows {
 		out[i] = billing.HourUse{
-			Subscription: sub, Meter: r.Meter, Period: r.Period, Hour: hourFrom(r.Hour), Measured: r.Measured, Corrected: r.Corrected, Allowance: r.Allowance, PerHour: r.PerHour == 1,
+			Subscription: sub, Meter: r.Meter, Period: r.Period, Plan: r.Plan, Since: fromMicros(r.SinceAt), Hour: hourFrom(r.Hour), Measured: r.Measured, Corrected: r.Corrected, Allowance: r.Allowance, PerHour: r.PerHour == 1,
 		}
 	}
 	return out, nil

@@ -40,7 +40,7 @@ func toRecordIDs(rows []string) []id.Record {
 }
 
 func toAllocation(r db.RecordAllocation) billing.Allocation {
-	return billing.Allocation{Period: r.Period, Quantity: r.Quantity, Placed: r.Placed}
+	return billing.Allocation{Period: r.Period, Plan: r.Plan, Quantity: r.Quantity, Placed: r.Placed}
 }
 
 const noQuantity = -1 // the vendor did not say what it holds
@@ -83,8 +83,8 @@ func fill(recs []billing.Record, allocations []db.RecordAllocation, attempts []d
 }
 
 // SlotFree implements billing.Tx.
-func (t *Tx) SlotFree(ctx context.Context, m marketplace.ID, slot string, sub id.Subscription, dimension string, h clock.Hour) (bool, error) {
-	n, err := t.q.SlotHolders(ctx, db.SlotHoldersParams{Marketplace: string(m), Slot: slot, Subscription: string(sub), Dimension: dimension, Hour: hourMicros(h)})
+func (t *Tx) SlotFree(ctx context.Context, m marketplace.ID, slot string, sub id.Subscription, dimension string, h clock.Hour, part int) (bool, error) {
+	n, err := t.q.SlotHolders(ctx, db.SlotHoldersParams{Marketplace: string(m), Slot: slot, Subscription: string(sub), Dimension: dimension, Hour: hourMicros(h), Part: int64(part)})
 	if err != nil {
 		return false, fmt.Errorf("look at slot %s: %w", slot, err)
 	}
@@ -103,7 +103,7 @@ func (t *Tx) FreezeRecord(ctx context.Context, r billing.Record) error {
 		return fmt.Errorf("freeze the record of slot %s: %w", r.Slot, err)
 	}
 	for _, a := range r.Allocations {
-		if err := t.q.AddAllocation(ctx, db.AddAllocationParams{Record: string(r.ID), Period: a.Period, Quantity: a.Quantity, Placed: a.Placed}); err != nil {
+		if err := t.q.AddAllocation(ctx, db.AddAllocationParams{Record: string(r.ID), Period: a.Period, Plan: a.Plan, Quantity: a.Quantity, Placed: a.Placed}); err != nil {
 			return fmt.Errorf("freeze the record of slot %s: %w", r.Slot, err)
 		}
 	}
@@ -139,7 +139,7 @@ func (t *Tx) SaveRecord(ctx context.Context, r billing.Record) error {
 		return fault.New(fault.Conflict, "record %s is settled already", r.ID)
 	}
 	for _, a := range r.Allocations {
-		if err := t.q.SaveAllocation(ctx, db.SaveAllocationParams{Record: string(r.ID), Period: a.Period, Placed: a.Placed}); err != nil {
+		if err := t.q.SaveAllocation(ctx, db.SaveAllocationParams{Record: string(r.ID), Period: a.Period, Plan: a.Plan, Placed: a.Placed}); err != nil {
 			return fmt.Errorf("save record %s: %w", r.ID, err)
 		}
 	}

@@ -75,7 +75,7 @@ func TestMeteringTermsOfAPurchase(t *testing.T) {
 				Quantities: map[string]int64{"seats": 12},
 			})
 		want := billing.Terms{
-			Subscription: first, Lineage: first, Marketplace: marketplace.AWS, Product: "tailnet", CutOver: clock.HourOf(start), StartsAt: start, Plan: "standard", Offer: "offer-1", Term: start,
+			Subscription: first, Lineage: first, Marketplace: marketplace.AWS, Product: "tailnet", CutOver: clock.HourOf(start), StartsAt: start, Plan: "standard", Offer: "offer-1", Term: start, Plans: []billing.Stretch{{Plan: "standard", Since: start}},
 			Identity: marketplace.VendorIdentity{Account: "123456789012", License: "arn:l-1"},
 		}
 		later := want

@@ -71,10 +71,18 @@ func (t termedTx) AddUsage(ctx context.Context, u billing.Usage) error {
 	return t.Tx.AddUsage(ctx, u)
 }
 
-func (t termedTx) Terms(_ context.Context, sub id.Subscription, _ time.Time) (billing.Terms, error) {
+func (t termedTx) Terms(_ context.Context, sub id.Subscription, at time.Time) (billing.Terms, error) {
 	x, ok := t.terms[sub]
 	if !ok {
 		return x, fault.New(fault.NotFound, "no %s", sub)
+	}
+	for i, s := range x.Plans {
+		if i == 0 || !s.Since.After(at) {
+			x.Plan = s.Plan
+		}
+	}
+	if x.Identity.Plan != "" { // Microsoft's records name it
+		x.Identity.Plan = x.Plan
 	}
 	return x, nil
 }

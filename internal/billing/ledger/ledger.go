@@ -80,6 +80,7 @@ type Entry struct {
 	Subscription id.Subscription
 	Meter        string
 	Period       string // the counting period the units belong to
+	Plan         string // under which they were used
 	Hour         clock.Hour
 	From, To     Place
 	Quantity     int64

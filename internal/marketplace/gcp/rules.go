@@ -47,7 +47,6 @@ func (a *Adapter) Rules(product string) marketplace.Rules {
 		Heartbeat:    true, // an integrator sends zeros (seen 2026-09), Google's text was not found: harmless, and each is a check
 		ZeroAllowed:  true,
 		Parts:        true,
-		ProductCode:  l.Service,
 		Back: marketplace.Window{ // late usage is taken, on a later invoice; no maximum age is written anywhere
 			Target: time.Hour, Limit: 30 * 24 * time.Hour,
 			Source: `"Best practices for usage reporting", 2026 (within one hour; up to 30 days of grace)`, Confidence: marketplace.Unconfirmed,

@@ -10,8 +10,8 @@ import (
 )
 
 const addAllocation = `-- name: AddAllocation :exec
-INSERT INTO record_allocations (record, period, quantity, placed)
-VALUES ($1, $2, $3, $4)
+INSERT INTO record_allocations (record, period, quantity, placed, plan)
+VALUES ($1, $2, $3, $4, $5)
 `
 
 type AddAllocationParams struct {
@@ -19,6 +19,7 @@ type AddAllocationParams struct {
 	Period   string
 	Quantity int64
 	Placed   int64
+	Plan     string
 }
 
 func (q *Queries) AddAllocation(ctx context.Context, arg AddAllocationParams) error {
@@ -27,6 +28,7 @@ func (q *Queries) AddAllocation(ctx context.Context, arg AddAllocationParams) er
 		arg.Period,
 		arg.Quantity,
 		arg.Placed,
+		arg.Plan,
 	)
 	return err
 }
@@ -68,8 +70,8 @@ func (q *Queries) AddAttempt(ctx context.Context, arg AddAttemptParams) error {
 }
 
 const addEntry = `-- name: AddEntry :exec
-INSERT INTO ledger_entries (id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO ledger_entries (id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at, plan)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 `
 
 type AddEntryParams struct {
@@ -85,6 +87,7 @@ type AddEntryParams struct {
 	Record       string
 	Event        string
 	At           int64
+	Plan         string
 }
 
 func (q *Queries) AddEntry(ctx context.Context, arg AddEntryParams) error {
@@ -101,14 +104,15 @@ func (q *Queries) AddEntry(ctx context.Context, arg AddEntryParams) error {
 		arg.Record,
 		arg.Event,
 		arg.At,
+		arg.Plan,
 	)
 	return err
 }
 
 const addHourUse = `-- name: AddHourUse :exec
-INSERT INTO billing_hours (subscription, meter, period, hour, measured, corrected, allowance, per_hour)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (subscription, meter, period, hour) DO UPDATE
+INSERT INTO billing_hours (subscription, meter, period, hour, measured, corrected, allowance, per_hour, plan, since_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (subscription, meter, period, hour, plan) DO UPDATE
 SET measured = billing_hours.measured + excluded.measured,
     corrected = billing_hours.corrected + excluded.corrected,
     allowance = excluded.allowance,
@@ -124,6 +128,8 @@ type AddHourUseParams struct {
 	Corrected    int64
 	Allowance    int64
 	PerHour      int64
+	Plan         string
+	SinceAt      int64
 }
 
 func (q *Queries) AddHourUse(ctx context.Context, arg AddHourUseParams) error {
@@ -136,23 +142,27 @@ func (q *Queries) AddHourUse(ctx context.Context, arg AddHourUseParams) error {
 		arg.Corrected,
 		arg.Allowance,
 		arg.PerHour,
+		arg.Plan,
+		arg.SinceAt,
 	)
 	return err
 }
 
 const addToBalance = `-- name: AddToBalance :execrows
 UPDATE billing_balances
-SET quantity = quantity + $5
+SET quantity = quantity + $6
 WHERE subscription = $1
   AND meter = $2
   AND period = $3
-  AND place = $4
+  AND plan = $4
+  AND place = $5
 `
 
 type AddToBalanceParams struct {
 	Subscription string
 	Meter        string
 	Period       string
+	Plan         string
 	Place        string
 	Quantity     int64
 }
@@ -162,6 +172,7 @@ func (q *Queries) AddToBalance(ctx context.Context, arg AddToBalanceParams) (int
 		arg.Subscription,
 		arg.Meter,
 		arg.Period,
+		arg.Plan,
 		arg.Place,
 		arg.Quantity,
 	)
@@ -172,8 +183,8 @@ func (q *Queries) AddToBalance(ctx context.Context, arg AddToBalanceParams) (int
 }
 
 const addUsage = `-- name: AddUsage :exec
-INSERT INTO usage_events (id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+INSERT INTO usage_events (id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, plan)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 `
 
 type AddUsageParams struct {
@@ -191,6 +202,7 @@ type AddUsageParams struct {
 	Counted      string
 	Seconds      int64
 	Corrects     string
+	Plan         string
 }
 
 func (q *Queries) AddUsage(ctx context.Context, arg AddUsageParams) error {
@@ -209,29 +221,40 @@ func (q *Queries) AddUsage(ctx context.Context, arg AddUsageParams) error {
 		arg.Counted,
 		arg.Seconds,
 		arg.Corrects,
+		arg.Plan,
 	)
 	return err
 }
 
 const allBalances = `-- name: AllBalances :many
-SELECT subscription, meter, period, place, quantity
+SELECT subscription, meter, period, plan, place, quantity
 FROM billing_balances
-ORDER BY subscription, meter, period, place
+ORDER BY subscription, meter, period, plan, place
 `
 
-func (q *Queries) AllBalances(ctx context.Context) ([]BillingBalance, error) {
+type AllBalancesRow struct {
+	Subscription string
+	Meter        string
+	Period       string
+	Plan         string
+	Place        string
+	Quantity     int64
+}
+
+func (q *Queries) AllBalances(ctx context.Context) ([]AllBalancesRow, error) {
 	rows, err := q.db.QueryContext(ctx, allBalances)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []BillingBalance{}
+	items := []AllBalancesRow{}
 	for rows.Next() {
-		var i BillingBalance
+		var i AllBalancesRow
 		if err := rows.Scan(
 			&i.Subscription,
 			&i.Meter,
 			&i.Period,
+			&i.Plan,
 			&i.Place,
 			&i.Quantity,
 		); err != nil {
@@ -249,11 +272,11 @@ func (q *Queries) AllBalances(ctx context.Context) ([]BillingBalance, error) {
 }
 
 const allocationsBetween = `-- name: AllocationsBetween :many
-SELECT record, period, quantity, placed
+SELECT record, period, quantity, placed, plan
 FROM record_allocations
 WHERE record >= $1
   AND record <= $2
-ORDER BY record, period
+ORDER BY record, period, plan
 `
 
 type AllocationsBetweenParams struct {
@@ -276,6 +299,7 @@ func (q *Queries) AllocationsBetween(ctx context.Context, arg AllocationsBetween
 			&i.Period,
 			&i.Quantity,
 			&i.Placed,
+			&i.Plan,
 		); err != nil {
 			return nil, err
 		}
@@ -291,11 +315,11 @@ func (q *Queries) AllocationsBetween(ctx context.Context, arg AllocationsBetween
 }
 
 const allocationsOf = `-- name: AllocationsOf :many
-SELECT a.record, a.period, a.quantity, a.placed
+SELECT a.record, a.period, a.quantity, a.placed, a.plan
 FROM record_allocations a
 JOIN records r ON r.id = a.record
 WHERE r.subscription = $1
-ORDER BY a.record, a.period
+ORDER BY a.record, a.period, a.plan
 `
 
 func (q *Queries) AllocationsOf(ctx context.Context, subscription string) ([]RecordAllocation, error) {
@@ -312,6 +336,7 @@ func (q *Queries) AllocationsOf(ctx context.Context, subscription string) ([]Rec
 			&i.Period,
 			&i.Quantity,
 			&i.Placed,
+			&i.Plan,
 		); err != nil {
 			return nil, err
 		}
@@ -459,12 +484,14 @@ FROM billing_balances
 WHERE subscription = $1
   AND meter = $2
   AND period = $3
+  AND plan = $4
 `
 
 type BalancesParams struct {
 	Subscription string
 	Meter        string
 	Period       string
+	Plan         string
 }
 
 type BalancesRow struct {
@@ -473,7 +500,12 @@ type BalancesRow struct {
 }
 
 func (q *Queries) Balances(ctx context.Context, arg BalancesParams) ([]BalancesRow, error) {
-	rows, err := q.db.QueryContext(ctx, balances, arg.Subscription, arg.Meter, arg.Period)
+	rows, err := q.db.QueryContext(ctx, balances,
+		arg.Subscription,
+		arg.Meter,
+		arg.Period,
+		arg.Plan,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -635,16 +667,17 @@ func (q *Queries) CoverUsage(ctx context.Context, arg CoverUsageParams) (int64, 
 }
 
 const entrySums = `-- name: EntrySums :many
-SELECT subscription, meter, period, from_place, to_place, CAST(SUM(quantity) AS BIGINT) AS total
+SELECT subscription, meter, period, plan, from_place, to_place, CAST(SUM(quantity) AS BIGINT) AS total
 FROM ledger_entries
-GROUP BY subscription, meter, period, from_place, to_place
-ORDER BY subscription, meter, period, from_place, to_place
+GROUP BY subscription, meter, period, plan, from_place, to_place
+ORDER BY subscription, meter, period, plan, from_place, to_place
 `
 
 type EntrySumsRow struct {
 	Subscription string
 	Meter        string
 	Period       string
+	Plan         string
 	FromPlace    string
 	ToPlace      string
 	Total        int64
@@ -664,6 +697,7 @@ func (q *Queries) EntrySums(ctx context.Context) ([]EntrySumsRow, error) {
 			&i.Subscription,
 			&i.Meter,
 			&i.Period,
+			&i.Plan,
 			&i.FromPlace,
 			&i.ToPlace,
 			&i.Total,
@@ -846,14 +880,14 @@ func (q *Queries) LineageMembers(ctx context.Context, lineage string) ([]string,
 }
 
 const lineageUses = `-- name: LineageUses :many
-SELECT h.subscription, h.hour, h.measured, h.corrected, h.allowance, h.per_hour
+SELECT h.subscription, h.hour, h.measured, h.corrected, h.allowance, h.per_hour, h.plan
 FROM billing_hours h
 JOIN billing_accounts a ON a.subscription = h.subscription
 WHERE a.lineage = $1
   AND h.meter = $2
   AND h.period = $3
   AND (CAST($4 AS BIGINT) = 0 OR h.hour < $4)
-ORDER BY h.hour, h.subscription
+ORDER BY h.hour, h.since_at, h.subscription, h.plan
 `
 
 type LineageUsesParams struct {
@@ -870,6 +904,7 @@ type LineageUsesRow struct {
 	Corrected    int64
 	Allowance    int64
 	PerHour      int64
+	Plan         string
 }
 
 // What a lineage used in a period before an hour ($4 = 0: all of it), in order of the hour used.
@@ -894,6 +929,7 @@ func (q *Queries) LineageUses(ctx context.Context, arg LineageUsesParams) ([]Lin
 			&i.Corrected,
 			&i.Allowance,
 			&i.PerHour,
+			&i.Plan,
 		); err != nil {
 			return nil, err
 		}
@@ -909,7 +945,7 @@ func (q *Queries) LineageUses(ctx context.Context, arg LineageUsesParams) ([]Lin
 }
 
 const listEntries = `-- name: ListEntries :many
-SELECT id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at
+SELECT id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at, plan
 FROM ledger_entries
 WHERE subscription = $1
   AND meter = $2
@@ -946,6 +982,7 @@ func (q *Queries) ListEntries(ctx context.Context, arg ListEntriesParams) ([]Led
 			&i.Record,
 			&i.Event,
 			&i.At,
+			&i.Plan,
 		); err != nil {
 			return nil, err
 		}
@@ -1012,10 +1049,10 @@ func (q *Queries) ListFindings(ctx context.Context, arg ListFindingsParams) ([]F
 }
 
 const listHours = `-- name: ListHours :many
-SELECT subscription, meter, period, hour, measured, corrected, allowance, per_hour
+SELECT subscription, meter, period, hour, measured, corrected, allowance, per_hour, plan, since_at
 FROM billing_hours
 WHERE subscription = $1
-ORDER BY hour DESC, meter
+ORDER BY hour DESC, meter, since_at
 LIMIT $2
 `
 
@@ -1042,6 +1079,8 @@ func (q *Queries) ListHours(ctx context.Context, arg ListHoursParams) ([]Billing
 			&i.Corrected,
 			&i.Allowance,
 			&i.PerHour,
+			&i.Plan,
+			&i.SinceAt,
 		); err != nil {
 			return nil, err
 		}
@@ -1174,14 +1213,15 @@ func (q *Queries) LockBilling(ctx context.Context, arg LockBillingParams) error 
 }
 
 const newBalance = `-- name: NewBalance :exec
-INSERT INTO billing_balances (subscription, meter, period, place, quantity)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO billing_balances (subscription, meter, period, plan, place, quantity)
+VALUES ($1, $2, $3, $4, $5, $6)
 `
 
 type NewBalanceParams struct {
 	Subscription string
 	Meter        string
 	Period       string
+	Plan         string
 	Place        string
 	Quantity     int64
 }
@@ -1191,6 +1231,7 @@ func (q *Queries) NewBalance(ctx context.Context, arg NewBalanceParams) error {
 		arg.Subscription,
 		arg.Meter,
 		arg.Period,
+		arg.Plan,
 		arg.Place,
 		arg.Quantity,
 	)
@@ -1225,35 +1266,40 @@ func (q *Queries) OpenAge(ctx context.Context) (OpenAgeRow, error) {
 	return i, err
 }
 
-const openPeriods = `-- name: OpenPeriods :many
-SELECT DISTINCT period
+const openBuckets = `-- name: OpenBuckets :many
+SELECT DISTINCT period, plan
 FROM billing_balances
 WHERE subscription = $1
   AND meter = $2
   AND (CAST($3 AS BIGINT) = 1 OR (place = 'open' AND quantity <> 0))
-ORDER BY period
+ORDER BY period, plan
 `
 
-type OpenPeriodsParams struct {
+type OpenBucketsParams struct {
 	Subscription string
 	Meter        string
 	Column3      int64
 }
 
-// Periods in which something is open, or every one ($3 = 1).
-func (q *Queries) OpenPeriods(ctx context.Context, arg OpenPeriodsParams) ([]string, error) {
-	rows, err := q.db.QueryContext(ctx, openPeriods, arg.Subscription, arg.Meter, arg.Column3)
+type OpenBucketsRow struct {
+	Period string
+	Plan   string
+}
+
+// Periods and plans in which something is open, or every one ($3 = 1).
+func (q *Queries) OpenBuckets(ctx context.Context, arg OpenBucketsParams) ([]OpenBucketsRow, error) {
+	rows, err := q.db.QueryContext(ctx, openBuckets, arg.Subscription, arg.Meter, arg.Column3)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []string{}
+	items := []OpenBucketsRow{}
 	for rows.Next() {
-		var period string
-		if err := rows.Scan(&period); err != nil {
+		var i OpenBucketsRow
+		if err := rows.Scan(&i.Period, &i.Plan); err != nil {
 			return nil, err
 		}
-		items = append(items, period)
+		items = append(items, i)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err
@@ -1405,10 +1451,10 @@ func (q *Queries) RecordAges(ctx context.Context) ([]RecordAgesRow, error) {
 }
 
 const recordAllocations = `-- name: RecordAllocations :many
-SELECT record, period, quantity, placed
+SELECT record, period, quantity, placed, plan
 FROM record_allocations
 WHERE record = $1
-ORDER BY period
+ORDER BY period, plan
 `
 
 func (q *Queries) RecordAllocations(ctx context.Context, record string) ([]RecordAllocation, error) {
@@ -1425,6 +1471,7 @@ func (q *Queries) RecordAllocations(ctx context.Context, record string) ([]Recor
 			&i.Period,
 			&i.Quantity,
 			&i.Placed,
+			&i.Plan,
 		); err != nil {
 			return nil, err
 		}
@@ -1594,6 +1641,7 @@ UPDATE record_allocations
 SET placed = $3
 WHERE record = $1
   AND period = $2
+  AND plan = $4
   AND placed <> $3
 `
 
@@ -1601,10 +1649,16 @@ type SaveAllocationParams struct {
 	Record string
 	Period string
 	Placed int64
+	Plan   string
 }
 
 func (q *Queries) SaveAllocation(ctx context.Context, arg SaveAllocationParams) error {
-	_, err := q.db.ExecContext(ctx, saveAllocation, arg.Record, arg.Period, arg.Placed)
+	_, err := q.db.ExecContext(ctx, saveAllocation,
+		arg.Record,
+		arg.Period,
+		arg.Placed,
+		arg.Plan,
+	)
 	return err
 }
 
@@ -1817,6 +1871,7 @@ SET allowance = $4,
 WHERE subscription = $1
   AND meter = $2
   AND hour = $3
+  AND plan = $6
   AND (allowance <> $4 OR per_hour <> $5)
 `
 
@@ -1826,6 +1881,7 @@ type SetAllowanceParams struct {
 	Hour         int64
 	Allowance    int64
 	PerHour      int64
+	Plan         string
 }
 
 func (q *Queries) SetAllowance(ctx context.Context, arg SetAllowanceParams) error {
@@ -1835,6 +1891,7 @@ func (q *Queries) SetAllowance(ctx context.Context, arg SetAllowanceParams) erro
 		arg.Hour,
 		arg.Allowance,
 		arg.PerHour,
+		arg.Plan,
 	)
 	return err
 }
@@ -1864,7 +1921,7 @@ const slotHolders = `-- name: SlotHolders :one
 SELECT CAST(COUNT(*) AS BIGINT) AS holders
 FROM records
 WHERE (marketplace = $1 AND slot = $2)
-   OR (subscription = $3 AND dimension = $4 AND hour = $5 AND part = 0)
+   OR (subscription = $3 AND dimension = $4 AND hour = $5 AND part = $6)
 `
 
 type SlotHoldersParams struct {
@@ -1873,6 +1930,7 @@ type SlotHoldersParams struct {
 	Subscription string
 	Dimension    string
 	Hour         int64
+	Part         int64
 }
 
 func (q *Queries) SlotHolders(ctx context.Context, arg SlotHoldersParams) (int64, error) {
@@ -1882,6 +1940,7 @@ func (q *Queries) SlotHolders(ctx context.Context, arg SlotHoldersParams) (int64
 		arg.Subscription,
 		arg.Dimension,
 		arg.Hour,
+		arg.Part,
 	)
 	var holders int64
 	err := row.Scan(&holders)
@@ -2009,7 +2068,7 @@ func (q *Queries) Unsettled(ctx context.Context, subscription string) (int64, er
 }
 
 const usageByIdent = `-- name: UsageByIdent :one
-SELECT id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, superseded
+SELECT id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, superseded, plan
 FROM usage_events
 WHERE ident = $1
 `
@@ -2033,6 +2092,7 @@ func (q *Queries) UsageByIdent(ctx context.Context, ident []byte) (UsageEvent, e
 		&i.Seconds,
 		&i.Corrects,
 		&i.Superseded,
+		&i.Plan,
 	)
 	return i, err
 }

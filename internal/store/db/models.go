@@ -44,14 +44,6 @@ type BillingAccount struct {
 	FinalAt      int64
 }
 
-type BillingBalance struct {
-	Subscription string
-	Meter        string
-	Period       string
-	Place        string
-	Quantity     int64
-}
-
 type BillingHour struct {
 	Subscription string
 	Meter        string
@@ -61,6 +53,8 @@ type BillingHour struct {
 	Corrected    int64
 	Allowance    int64
 	PerHour      int64
+	Plan         string
+	SinceAt      int64
 }
 
 type Claim struct {
@@ -210,6 +204,7 @@ type LedgerEntry struct {
 	Record       string
 	Event        string
 	At           int64
+	Plan         string
 }
 
 type Mail struct {
@@ -281,6 +276,7 @@ type RecordAllocation struct {
 	Period   string
 	Quantity int64
 	Placed   int64
+	Plan     string
 }
 
 type ReferralLink struct {
@@ -410,6 +406,7 @@ type UsageEvent struct {
 	Seconds      int64
 	Corrects     string
 	Superseded   int64
+	Plan         string
 }
 
 type UsageQuarantine struct {

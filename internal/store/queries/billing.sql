@@ -75,11 +75,11 @@ WHERE ident = $1
   AND event = '';
 
 -- name: AddUsage :exec
-INSERT INTO usage_events (id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+INSERT INTO usage_events (id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, plan)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: UsageByIdent :one
-SELECT id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, superseded
+SELECT id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, superseded, plan
 FROM usage_events
 WHERE ident = $1;
 
@@ -176,53 +176,55 @@ DELETE FROM usage_quarantine
 WHERE ident = $1;
 
 -- name: AddEntry :exec
-INSERT INTO ledger_entries (id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+INSERT INTO ledger_entries (id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at, plan)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: AddToBalance :execrows
 UPDATE billing_balances
-SET quantity = quantity + $5
+SET quantity = quantity + $6
 WHERE subscription = $1
   AND meter = $2
   AND period = $3
-  AND place = $4;
+  AND plan = $4
+  AND place = $5;
 
 -- name: NewBalance :exec
-INSERT INTO billing_balances (subscription, meter, period, place, quantity)
-VALUES ($1, $2, $3, $4, $5);
+INSERT INTO billing_balances (subscription, meter, period, plan, place, quantity)
+VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: Balances :many
 SELECT place, quantity
 FROM billing_balances
 WHERE subscription = $1
   AND meter = $2
-  AND period = $3;
+  AND period = $3
+  AND plan = $4;
 
 -- name: AllBalances :many
-SELECT subscription, meter, period, place, quantity
+SELECT subscription, meter, period, plan, place, quantity
 FROM billing_balances
-ORDER BY subscription, meter, period, place;
+ORDER BY subscription, meter, period, plan, place;
 
 -- name: EntrySums :many
 -- How much went from where to where, over the whole ledger.
-SELECT subscription, meter, period, from_place, to_place, CAST(SUM(quantity) AS BIGINT) AS total
+SELECT subscription, meter, period, plan, from_place, to_place, CAST(SUM(quantity) AS BIGINT) AS total
 FROM ledger_entries
-GROUP BY subscription, meter, period, from_place, to_place
-ORDER BY subscription, meter, period, from_place, to_place;
+GROUP BY subscription, meter, period, plan, from_place, to_place
+ORDER BY subscription, meter, period, plan, from_place, to_place;
 
--- name: OpenPeriods :many
--- Periods in which something is open, or every one ($3 = 1).
-SELECT DISTINCT period
+-- name: OpenBuckets :many
+-- Periods and plans in which something is open, or every one ($3 = 1).
+SELECT DISTINCT period, plan
 FROM billing_balances
 WHERE subscription = $1
   AND meter = $2
   AND (CAST($3 AS BIGINT) = 1 OR (place = 'open' AND quantity <> 0))
-ORDER BY period;
+ORDER BY period, plan;
 
 -- name: AddHourUse :exec
-INSERT INTO billing_hours (subscription, meter, period, hour, measured, corrected, allowance, per_hour)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (subscription, meter, period, hour) DO UPDATE
+INSERT INTO billing_hours (subscription, meter, period, hour, measured, corrected, allowance, per_hour, plan, since_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (subscription, meter, period, hour, plan) DO UPDATE
 SET measured = billing_hours.measured + excluded.measured,
     corrected = billing_hours.corrected + excluded.corrected,
     allowance = excluded.allowance,
@@ -235,39 +237,40 @@ SET allowance = $4,
 WHERE subscription = $1
   AND meter = $2
   AND hour = $3
+  AND plan = $6
   AND (allowance <> $4 OR per_hour <> $5);
 
 -- name: LineageUses :many
 -- What a lineage used in a period before an hour ($4 = 0: all of it), in order of the hour used.
-SELECT h.subscription, h.hour, h.measured, h.corrected, h.allowance, h.per_hour
+SELECT h.subscription, h.hour, h.measured, h.corrected, h.allowance, h.per_hour, h.plan
 FROM billing_hours h
 JOIN billing_accounts a ON a.subscription = h.subscription
 WHERE a.lineage = $1
   AND h.meter = $2
   AND h.period = $3
   AND (CAST($4 AS BIGINT) = 0 OR h.hour < $4)
-ORDER BY h.hour, h.subscription;
+ORDER BY h.hour, h.since_at, h.subscription, h.plan;
 
 -- name: ListHours :many
-SELECT subscription, meter, period, hour, measured, corrected, allowance, per_hour
+SELECT subscription, meter, period, hour, measured, corrected, allowance, per_hour, plan, since_at
 FROM billing_hours
 WHERE subscription = $1
-ORDER BY hour DESC, meter
+ORDER BY hour DESC, meter, since_at
 LIMIT $2;
 
 -- name: SlotHolders :one
 SELECT CAST(COUNT(*) AS BIGINT) AS holders
 FROM records
 WHERE (marketplace = $1 AND slot = $2)
-   OR (subscription = $3 AND dimension = $4 AND hour = $5 AND part = 0);
+   OR (subscription = $3 AND dimension = $4 AND hour = $5 AND part = $6);
 
 -- name: FreezeRecord :exec
 INSERT INTO records (id, slot, subscription, lineage, marketplace, product, meter, dimension, hour, part, from_at, to_at, quantity, scale, frozen, hash, final, state, placed, deadline, frozen_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21);
 
 -- name: AddAllocation :exec
-INSERT INTO record_allocations (record, period, quantity, placed)
-VALUES ($1, $2, $3, $4);
+INSERT INTO record_allocations (record, period, quantity, placed, plan)
+VALUES ($1, $2, $3, $4, $5);
 
 -- name: GetRecord :one
 SELECT *
@@ -275,10 +278,10 @@ FROM records
 WHERE id = $1;
 
 -- name: RecordAllocations :many
-SELECT record, period, quantity, placed
+SELECT record, period, quantity, placed, plan
 FROM record_allocations
 WHERE record = $1
-ORDER BY period;
+ORDER BY period, plan;
 
 -- name: RecordAttempts :many
 SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
@@ -288,11 +291,11 @@ ORDER BY n;
 
 -- name: AllocationsBetween :many
 -- Allocations of records by range of ids, for pages of records.
-SELECT record, period, quantity, placed
+SELECT record, period, quantity, placed, plan
 FROM record_allocations
 WHERE record >= $1
   AND record <= $2
-ORDER BY record, period;
+ORDER BY record, period, plan;
 
 -- name: AttemptsBetween :many
 SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
@@ -317,6 +320,7 @@ UPDATE record_allocations
 SET placed = $3
 WHERE record = $1
   AND period = $2
+  AND plan = $4
   AND placed <> $3;
 
 -- name: HastenRecords :exec
@@ -405,7 +409,7 @@ LIMIT $2;
 
 -- name: ListEntries :many
 -- The story of an hour: what was used in it and what became of its record.
-SELECT id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at
+SELECT id, subscription, meter, period, hour, from_place, to_place, quantity, reason, record, event, at, plan
 FROM ledger_entries
 WHERE subscription = $1
   AND meter = $2
@@ -472,11 +476,11 @@ FROM subscriptions
 WHERE id = $1;
 
 -- name: AllocationsOf :many
-SELECT a.record, a.period, a.quantity, a.placed
+SELECT a.record, a.period, a.quantity, a.placed, a.plan
 FROM record_allocations a
 JOIN records r ON r.id = a.record
 WHERE r.subscription = $1
-ORDER BY a.record, a.period;
+ORDER BY a.record, a.period, a.plan;
 
 -- name: AttemptsOf :many
 SELECT a.id, a.record, a.n, a.call, a.begun_at, a.answer, a.quantity, a.receipt, a.detail, a.answered_at, a.wall_at
