@@ -8,7 +8,7 @@ import (
 )
 
 // Chart is one meter of one purchase over time: what was used in each hour or
-// day, and what of it was told the marketplace in its slot.
+// day, and what the marketplace accepted in its slot.
 type Chart struct {
 	ID      string
 	Title   string

@@ -83,11 +83,11 @@ func operatorPages() map[string]templ.Component {
 	return out
 }
 
-// Every table of the operator has a caption and headed columns; a picture has
+// Every table has a caption and headed columns; a picture has
 // words.
 func TestTablesAndPicturesCanBeRead(t *testing.T) {
 	t.Parallel()
-	for name, page := range operatorPages() {
+	for name, page := range pages() {
 		root, _ := render(t, page)
 		for n := range root.Descendants() {
 			if n.Type != html.ElementNode {
@@ -125,9 +125,9 @@ func TestTheOverviewShowsWhatItWasGiven(t *testing.T) {
 			t.Errorf("the empty overview lacks %q", says)
 		}
 	}
-	for broken, says := range map[int]string{0: "All found", 2: "2 wrong"} {
-		if _, raw := render(t, console.UnitsVerdict(console.Units{Broken: broken, Unsure: "12000.5"})); !strings.Contains(raw, says) {
-			t.Errorf("%d broken: %s", broken, raw)
+	for says, u := range map[string]console.Units{"All found": {Unsure: "0"}, "12,000.5 unsure": {Unsure: "12000.5"}, "2 wrong": {Broken: 2, Unsure: "1"}} {
+		if _, raw := render(t, console.UnitsVerdict(u)); !strings.Contains(raw, says) {
+			t.Errorf("%+v is shown as %s", u, raw)
 		}
 	}
 }

@@ -33,8 +33,8 @@ type PurchaseRow struct {
 
 func (p PurchaseRow) path(rest string) string { return "/operator/subscriptions/" + p.ID + rest }
 
-// tone colours a state as an operator sees it.
-func (p PurchaseRow) tone() string {
+// Tone colours a state as an operator sees it.
+func (p PurchaseRow) Tone() string {
 	switch {
 	case p.Acts == ActsYou, p.State == "suspended", p.State == "rejected":
 		return "attention"
@@ -44,17 +44,6 @@ func (p PurchaseRow) tone() string {
 		return "over"
 	}
 	return "busy"
-}
-
-func (a Acts) tone() string {
-	switch a {
-	case ActsYou:
-		return "attention"
-	case ActsBuyer, ActsMarketplace:
-		return "busy"
-	case ActsItself, ActsNobody:
-	}
-	return "over"
 }
 
 // Overview answers "what is stuck, and who must act?".
@@ -96,6 +85,13 @@ type Station struct {
 	Name, Holds string
 	Waiting     int
 	Oldest      time.Duration
+}
+
+func (s Station) says() string {
+	if s.Waiting == 0 {
+		return s.Holds
+	}
+	return s.Holds + "; the oldest: " + age(s.Oldest)
 }
 
 // WaitingGroup is what waits for one party.

@@ -21,11 +21,8 @@ func (s *Server) charts(product string, hours []billing.HourView) ([]console.Cha
 	points, span := map[string][]console.ChartPoint{}, console.Span{}
 	for _, h := range hours {
 		p := console.ChartPoint{Hour: h.Starts, Used: h.Measured}
-		if h.Record != nil {
+		if h.Record != nil && h.Record.State == ledger.RecordAccepted {
 			p.Billed = h.Record.Placed
-			if h.Record.State == ledger.RecordFreed {
-				p.Billed = ""
-			}
 		}
 		points[h.Meter], span = append(points[h.Meter], p), span.Add(h.Starts)
 	}

@@ -173,7 +173,7 @@ func (s *Server) waitingPurchases(ctx context.Context, v *console.Overview, grou
 		if waiting[row.Acts]++; waiting[row.Acts] <= groupRows {
 			g.Rows = append(g.Rows, waitingPurchase(row))
 		} else {
-			g.More = console.PurchaseQuery{Acts: string(g.ID)}.Href("")
+			g.More = console.PurchaseQuery{Acts: g.ID}.Href("")
 		}
 		return false, nil
 	})
@@ -190,10 +190,7 @@ func (s *Server) waitingPurchases(ctx context.Context, v *console.Overview, grou
 }
 
 func waitingPurchase(row console.PurchaseRow) console.WaitingRow {
-	r := console.WaitingRow{What: row.Name, About: row.ID, Href: "/operator/subscriptions/" + row.ID, State: row.State, Tone: "busy", Why: row.Why, Note: row.Marketplace, Since: row.BoughtAt}
-	if row.Acts == console.ActsYou {
-		r.Tone = "attention"
-	}
+	r := console.WaitingRow{What: row.Name, About: row.ID, Href: "/operator/subscriptions/" + row.ID, State: row.State, Tone: row.Tone(), Why: row.Why, Note: row.Marketplace, Since: row.BoughtAt}
 	switch {
 	case row.Why == "":
 		r.Why = "waits for " + row.Waiting

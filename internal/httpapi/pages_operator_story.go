@@ -351,7 +351,7 @@ func tellFindings(all []billing.Finding, sub id.Subscription) []console.StoryLin
 			continue
 		}
 		out = append(out, console.StoryLine{
-			At: f.OpenedAt, Kind: console.FromFinding, Tone: "attention", Title: "Found: " + spaced(string(f.Class)), Detail: strings.TrimSpace(f.Quantity + " " + f.Meter), Code: string(f.ID),
+			At: f.OpenedAt, Kind: console.FromFinding, Tone: "attention", Title: "Found: " + spaced(string(f.Class)), Detail: strings.TrimSpace(console.Grouped(f.Quantity) + " " + f.Meter), Code: string(f.ID),
 			Href: "/operator/findings?show=all#" + string(f.ID), HrefFor: "The finding",
 		})
 		if !f.ClosedAt.IsZero() {

@@ -115,7 +115,7 @@ func TestTheOverviewSaysWhoMustAct(t *testing.T) {
 	}
 	w.view = provisioning.View{WaitingFor: "the control plane makes the network", Usually: time.Second}
 	r := w.operator(t).get("/operator")
-	says(t, r, "The credentials are refused.", "No such product.", "Unknown meter", "urn:producer", "1 open finding", "The plan is unknown.", "the oldest: 90 min", "2 of them copies")
+	says(t, r, "The credentials are refused.", "No such product.", "Unknown meter", "urn:producer", "1 open finding", "The plan is unknown.", "the oldest: 90 min", "2 were copies")
 	sections := map[string][]string{
 		"you": {"Work: submit", "sub_a", "dlv_1"}, "marketplace": {"sub_b"}, "buyer": {"sub_c"}, "itself": {"Work: refresh", "sub_d", "the control plane makes the network"},
 	}
@@ -337,7 +337,7 @@ func TestHoursShowEveryCall(t *testing.T) {
 	b := w.operator(t)
 	path := "/operator/subscriptions/" + sub + "/hours"
 	all := b.get(path)
-	says(t, all, "Accepted, at the 3rd call", "no clear answer", "not processed", "receipt-7", "the vendor's word", "aws|slot", "final record", "−2 corrected", "none in this slot", "Period 2026-11", "No answer", "19.5 used, 24 billed")
+	says(t, all, "Accepted, at the 3rd call", "no clear answer", "not processed", "receipt-7", "the vendor's word", "aws|slot", "final record", "−2 corrected", "none in this slot", "Period 2026-11", "No answer", "19.5 used, 12 billed")
 	if one := b.get(path + "?day=2026-11-01"); !strings.Contains(one.body, "No answer") || strings.Contains(one.body, "receipt-7") {
 		t.Error("one day shows another one")
 	}

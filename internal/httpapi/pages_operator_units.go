@@ -65,7 +65,7 @@ func unitRow(m billing.MeterReport, name string) console.UnitRow {
 		name = string(m.Subscription)
 	}
 	return console.UnitRow{
-		Subscription: string(m.Subscription), Name: name, Marketplace: markets[m.Marketplace].Name, Meter: m.Meter, Measured: m.Measured, CreditLeft: m.CreditLeft,
+		Subscription: string(m.Subscription), Name: name, Marketplace: strings.TrimSuffix(markets[m.Marketplace].Name, " Marketplace"), Meter: m.Meter, Measured: m.Measured, CreditLeft: m.CreditLeft,
 		Places: [...]string{m.Open, m.Carried, m.Queued, m.Sent, m.Unsure, m.Held, m.Accepted, m.Included, m.WrittenOff},
 	}
 }
