@@ -11,6 +11,7 @@ import (
 
 	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/due"
+	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/intake"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/subscription"
@@ -40,7 +41,11 @@ func (b *Base) OpenSelling(ctx context.Context) (*Selling, error) {
 	if err := b.openAdapters(ctx, s); err != nil {
 		return nil, err
 	}
-	s.Subscriptions = subscription.New(b.Store, *s.Catalog, b.Clock.Now, b.Log)
+	deciders := map[marketplace.ID]subscription.Decider{}
+	for m, a := range s.Adapters {
+		deciders[m] = a
+	}
+	s.Subscriptions = subscription.New(b.Store, *s.Catalog, b.Clock.Now, b.Log, subscription.WithDeciders(deciders))
 	s.Intake = intake.New(b.Store, s.Subscriptions, s.Adapters, s, b.Clock.Now, b.Log)
 	return s, nil
 }
@@ -61,6 +66,9 @@ func (s *Selling) Forged() int64 { return s.forged.Load() }
 func (s *Selling) Work() map[due.Kind]due.Work {
 	return map[due.Kind]due.Work{
 		due.Refresh: s.Intake.Refresh,
+		due.Decide: func(ctx context.Context, subject string) (time.Time, error) {
+			return s.Subscriptions.Decide(ctx, id.Subscription(subject))
+		},
 		due.Sweep: func(ctx context.Context, subject string) (time.Time, error) {
 			return s.Intake.Sweep(ctx, marketplace.ID(subject), s.base.Config.Metering.SweepEvery)
 		},
