@@ -81,7 +81,7 @@ func TestSuiteFindsMistakes(t *testing.T) {
 			whole, _ := open(t, "", nil)
 			a, b := *whole, *whole
 			m.breaks(&a, &b)
-			ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 			defer stop()
 			if err := c.run(ctx, &a, &b); err == nil {
 				t.Fatalf("%q did not notice", c.name)
@@ -107,6 +107,7 @@ type lastPause struct {
 }
 
 func (b *lastPause) Pause(_ context.Context, _ string, d time.Duration) { b.until = time.Now().Add(d) }
+
 func (b *lastPause) Take(ctx context.Context, name string, l Limit) error {
 	if wait := time.Until(b.until); wait > 0 {
 		return throttled(wait)

@@ -122,8 +122,9 @@ func (b *sharedBus) receive(ctx context.Context) {
 func (b *sharedBus) listen(ctx context.Context) error {
 	s := b.link.redis.Subscribe(ctx, b.channel)
 	defer func() { _ = s.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })() // a read does not end with its context
-	asked := false                                           // whether somebody is there
+	forget := context.AfterFunc(ctx, func() { _ = s.Close() }) // a read does not end with its context
+	defer forget()
+	asked := false // whether somebody is there
 	for {
 		got, err := s.ReceiveTimeout(ctx, max(b.link.within, b.link.pause))
 		if silent, ok := errors.AsType[net.Error](err); ok && silent.Timeout() && !asked {

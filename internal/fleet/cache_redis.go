@@ -46,7 +46,7 @@ func (c *sharedCache) keep(ctx context.Context, key string, value []byte, life t
 	if life < time.Millisecond || len(value) > cachedBytes {
 		return
 	}
-	until := binary.BigEndian.AppendUint64(nil, uint64(c.link.wall().Add(life).UnixMilli())) //nolint:gosec // after 1970
+	until := binary.BigEndian.AppendUint64(nil, uint64(c.link.wall().Add(life).UnixMilli()))
 	sealed, err := c.keys.Seal(append(until, value...), c.prefix+key)
 	if err != nil {
 		return // a cache without it

@@ -135,6 +135,8 @@ func TestRedisIsLostHalfWayAndComesBack(t *testing.T) {
 
 			p.set(false, false)
 			if err := until(ctx, "Redis to be believed again", func() bool {
+				a.Cache.Get(ctx, "anything") // whoever asks sees it first
+				b.Cache.Get(ctx, "anything")
 				_, one := a.Lost()
 				_, other := b.Lost()
 				return !one && !other

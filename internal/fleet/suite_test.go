@@ -215,12 +215,12 @@ func wordWaits(ctx context.Context, a, b *Fleet) error {
 }
 
 func wordKeepsItsTopic(ctx context.Context, a, b *Fleet) error {
+	other, stop := b.Bus.Watch("other")
+	defer stop()
+	done, stop := b.Bus.Watch("done")
+	defer stop()
 	for range 3 { // a word for nothing is allowed, each time is not
-		other, stop := b.Bus.Watch("other")
-		defer stop()
-		done, stop := b.Bus.Watch("done")
-		defer stop()
-		drain(other, done)
+		drain(other)
 		a.Bus.Publish("thing")
 		if err := after(ctx, a, done); err != nil {
 			return err
