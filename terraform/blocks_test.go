@@ -23,16 +23,20 @@ type checker struct {
 	counted  struct{ arguments, references int }
 }
 
-// what may stand in a block that is no provider's, beside what check knows.
+// names is the type of an argument that holds names and no value; what is wrong with
+// them is found elsewhere.
+const names = "names"
+
+// plain is what may stand in a block that is no provider's, beside what check knows.
 var plain = map[string]*block{
-	"variable": {Arguments: arguments("type any", "default any", "description string", "sensitive boolean", "nullable boolean", "ephemeral boolean"), Blocks: map[string]*block{"validation": condition}},
+	"variable": {Arguments: arguments("type "+names, "default any", "description string", "sensitive boolean", "nullable boolean", "ephemeral boolean"), Blocks: map[string]*block{"validation": condition}},
 	"output":   {Arguments: arguments("value! any", "description string", "sensitive boolean", "ephemeral boolean", "depends_on any"), Blocks: map[string]*block{"precondition": condition}},
 	"settings": {Arguments: arguments("required_version! string")},
 
 	// What a call and a thing take beside their own.
-	"call": {Arguments: arguments("source! string", "count number", "for_each any", "providers any", "depends_on any")},
-	"thing": {Arguments: arguments("count number", "for_each any", "provider any", "depends_on any"), Blocks: map[string]*block{"lifecycle": {
-		Arguments: arguments("create_before_destroy boolean", "prevent_destroy boolean", "ignore_changes any", "replace_triggered_by any"),
+	"call": {Arguments: arguments("source! string", "count number", "for_each any", "providers "+names, "depends_on any")},
+	"thing": {Arguments: arguments("count number", "for_each any", "provider "+names, "depends_on any"), Blocks: map[string]*block{"lifecycle": {
+		Arguments: arguments("create_before_destroy boolean", "prevent_destroy boolean", "ignore_changes "+names, "replace_triggered_by any"),
 		Blocks:    map[string]*block{"precondition": condition, "postcondition": condition},
 	}}},
 }
@@ -250,11 +254,8 @@ func (c *checker) body(b *hclsyntax.Body, known *block, where string, in scope) 
 			c.say(a.NameRange, "%s takes no argument %s%s", where, a.Name, nearest(a.Name, known.Arguments))
 			continue
 		}
-		switch a.Name {
-		case "type", "provider", "providers", "ignore_changes", "source":
-			if a.Name == "ignore_changes" || known == plain["variable"] || known.Arguments["count"].Type != "" {
-				continue // names, not values
-			}
+		if want.Type == names {
+			continue
 		}
 		if wrong := want.fits(lookOf(a.Expr)); wrong != "" {
 			c.say(a.SrcRange, "%s: %s %s", where, a.Name, wrong)
@@ -335,7 +336,7 @@ func (c *checker) checkIgnored(name string, b *hclsyntax.Body, of *block) {
 // misspelt name.
 func (c *checker) checkUnused() {
 	for name, v := range c.variables {
-		if !c.used["var."+name] {
+		if !c.used["var."+name] && !hasBlock(v.block.Body, "validation") {
 			c.say(v.block.TypeRange, "variable %s is never used", name)
 		}
 	}
@@ -354,6 +355,10 @@ func (c *checker) checkUnused() {
 			c.say(c.settings.SrcRange, "provider %s is asked for and never used", alias)
 		}
 	}
+}
+
+func hasBlock(b *hclsyntax.Body, typ string) bool {
+	return slices.ContainsFunc(b.Blocks, func(inner *hclsyntax.Block) bool { return inner.Type == typ })
 }
 
 // checkCycles finds things that wait for one another.

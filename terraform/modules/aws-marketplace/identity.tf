@@ -81,6 +81,7 @@ data "aws_iam_policy_document" "server" {
     actions = [
       "aws-marketplace:BatchMeterUsage",
       "aws-marketplace:DescribeAgreement",
+      "aws-marketplace:GetAgreementEntitlements",
       "aws-marketplace:GetEntitlements",
       "aws-marketplace:ResolveCustomer",
       "aws-marketplace:SearchAgreements",
