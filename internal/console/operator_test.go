@@ -59,7 +59,10 @@ func operatorPages() map[string]templ.Component {
 			}
 			story.Charts, hours.Charts = []console.Chart{c}, []console.Chart{c}
 			story.Facts, story.Network, story.People = []console.Fact{{Name: "A", Value: hostile}, {Name: "B", At: at}}, []console.Fact{{Name: "C", Value: hostile, Code: true}}, []console.Fact{{Name: "D", Value: hostile}}
-			story.Dry, story.Usually = hostile, "a minute"
+			story.Dry, story.Usually, story.Typed, story.Problem = hostile, "a minute", hostile, hostile
+			if n > 1 {
+				story.Purchase.Change = hostile
+			}
 			day := console.StoryDay{Day: at}
 			for i, k := range console.StoryKinds {
 				day.Lines = append(day.Lines, console.StoryLine{At: at, Kind: k, Title: hostile, Detail: hostile, Code: hostile, Effect: at, Quiet: i%2 == 0, Href: "javascript:alert(1)", HrefFor: "There", Usage: []console.DayUse{{Meter: hostile, Used: "1", Billed: "2", Note: hostile}}})

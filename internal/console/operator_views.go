@@ -27,6 +27,7 @@ type PurchaseRow struct {
 	State                                   string
 	Why                                     string // why it is as it is; empty when there is nothing to say
 	Waiting                                 string // for what
+	Change                                  string // the plan of a change that waits for the operator
 	Acts                                    Acts
 	BoughtAt, EndsAt                        time.Time
 }
@@ -154,6 +155,8 @@ type Story struct {
 	Site
 	Purchase PurchaseRow
 	Usually  string
+	Typed    string // the reason of a decision that was not taken
+	Problem  string // and why not
 	Facts    []Fact
 	Network  []Fact
 	Dry      string

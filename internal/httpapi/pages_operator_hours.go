@@ -86,12 +86,21 @@ func (s *Server) hoursPage(c echo.Context) error {
 	for i := range v.Charts {
 		v.Charts[i].Partial = partial && v.Day == ""
 	}
-	page, next := cut(hours, func(h billing.HourView) string { return clock.HourOf(h.Starts).String() + "/" + h.Meter }, c.QueryParam("after"), 2*pageRows)
+	page, next := cut(hours, hourKey, c.QueryParam("after"), 2*pageRows)
 	v.Next = next
 	for _, h := range page {
 		v.Rows = append(v.Rows, hourRow(h))
 	}
 	return s.page(c, http.StatusOK, console.HoursPage(v))
+}
+
+// hourKey names a row: an hour of one meter may hold several records.
+func hourKey(h billing.HourView) string {
+	key := clock.HourOf(h.Starts).String() + "/" + h.Meter
+	if h.Record != nil {
+		key += "/" + string(h.Record.ID)
+	}
+	return key
 }
 
 func hourRow(h billing.HourView) console.HourRow {
@@ -106,7 +115,11 @@ func hourRow(h billing.HourView) console.HourRow {
 		out.Attempts = append(out.Attempts, console.AttemptRow{N: a.N, BegunAt: a.BegunAt, AnsweredAt: a.AnsweredAt, Answer: answerWord(a.Answer), Detail: a.Detail, Receipt: a.Receipt, Tone: answerTone(a.Answer)})
 	}
 	for _, a := range r.Allocations {
-		out.Periods = append(out.Periods, console.Fact{Name: "Period " + a.Period, Value: a.Quantity})
+		name := "Period " + a.Period
+		if a.Plan != "" {
+			name += ", plan " + a.Plan
+		}
+		out.Periods = append(out.Periods, console.Fact{Name: name, Value: a.Quantity})
 	}
 	return out
 }
@@ -235,10 +248,14 @@ func tellUsage(sub string, hours []billing.HourView, now time.Time) []console.St
 		}
 		for _, m := range metersOf(hours) {
 			if u := uses[key{day, m}]; u != nil {
-				l.Usage = append(l.Usage, u.row(m))
+				if row := u.row(m); row.Used != "0" || row.Records > 0 {
+					l.Usage = append(l.Usage, row)
+				}
 			}
 		}
-		out = append(out, l)
+		if len(l.Usage) > 0 {
+			out = append(out, l)
+		}
 	}
 	return out
 }

@@ -204,10 +204,10 @@ var stationWords = []struct {
 	station     billing.Station
 	name, holds string
 }{
-	{billing.StationIngest, "Taken in", "events in quarantine"},
-	{billing.StationSeal, "Sealed", "meters with open units"},
-	{billing.StationSubmit, "Sent", "frozen records to send"},
-	{billing.StationAcknowledge, "Answered", "records without a clear answer"},
+	{billing.StationIngest, "Quarantined", "usage events"},
+	{billing.StationSeal, "To be sealed", "meters with open units"},
+	{billing.StationSubmit, "To be sent", "frozen records"},
+	{billing.StationAcknowledge, "To be answered", "records without a clear answer"},
 }
 
 func (s *Server) stations(ctx context.Context) ([]console.Station, error) {

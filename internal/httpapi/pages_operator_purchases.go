@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -46,6 +47,15 @@ func (s *Server) rowOf(sub subscription.Subscription, net provisioning.View) con
 		row.Name = row.ID
 	}
 	row.Why, row.Waiting, row.Acts = operatorWords(sub, net, now)
+	for _, w := range s.Purchases.Due(sub) {
+		switch {
+		case w.Held:
+			row.Change, row.Acts = w.Subject, console.ActsYou
+			row.Why, row.Waiting = fmt.Sprintf("a change to the plan “%s” was asked for, and the catalog does not know that plan", w.Subject), "you to agree or to refuse"
+		case row.Acts == console.ActsMarketplace:
+			row.Why, row.Waiting, row.Acts = "", fmt.Sprintf("the marketplace to take our word: %s", spaced(string(w.Kind))), console.ActsItself
+		}
+	}
 	row.Why, row.Waiting = named(row.Why, market), worded(s.market(sub.Marketplace), named(row.Waiting, market))
 	return row
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tailmarket/tailmarket/internal/billing"
 	"github.com/tailmarket/tailmarket/internal/console"
+	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/provisioning"
@@ -25,7 +27,9 @@ const storyLines = 150
 
 // storyPage tells all that is known of one purchase, from every room that knows
 // something.
-func (s *Server) storyPage(c echo.Context) error {
+func (s *Server) storyPage(c echo.Context) error { return s.showStory(c, http.StatusOK, "", "") }
+
+func (s *Server) showStory(c echo.Context, status int, typed, problem string) error {
 	ctx, sub := c.Request().Context(), id.Subscription(c.Param("id"))
 	got, err := s.Purchases.Get(ctx, sub)
 	if err != nil {
@@ -57,7 +61,7 @@ func (s *Server) storyPage(c echo.Context) error {
 	}
 	v := console.Story{
 		Site: s.Site, Purchase: s.rowOf(got, net), Usually: operatorUsually(got, net, s.Now()), Facts: purchaseFacts(got, agreements), Network: networkFacts(net),
-		People: personFacts(people), Filter: c.QueryParam("show"), Partial: len(hours) >= console.HourLimit,
+		People: personFacts(people), Typed: typed, Problem: problem, Filter: c.QueryParam("show"), Partial: len(hours) >= console.HourLimit,
 	}
 	if net.Dry {
 		v.Dry = provisioning.DryText
@@ -72,7 +76,35 @@ func (s *Server) storyPage(c echo.Context) error {
 		all = slices.DeleteFunc(all, func(l console.StoryLine) bool { return string(l.Kind) != v.Filter })
 	}
 	v.Days, v.Earlier = days(after(all, c.QueryParam("before")))
-	return s.page(c, http.StatusOK, console.StoryPage(v))
+	return s.page(c, status, console.StoryPage(v))
+}
+
+// decideChangePage is the operator's word about a change that nobody here can
+// judge: agreed, or refused for a reason that the buyer reads.
+func (s *Server) decideChangePage(c echo.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	ctx, agree, reason := c.Request().Context(), form.Get("decision") == "agree", strings.TrimSpace(form.Get("reason"))
+	if agree {
+		reason = ""
+	} else if reason == "" {
+		return s.showStory(c, http.StatusBadRequest, "", "Say why; the buyer reads it.")
+	}
+	err = s.Purchases.DecideChange(ctx, id.Subscription(c.Param("id")), principal(ctx).Actor, agree, reason)
+	if fault.Is(err, fault.Conflict) {
+		p := problemOf(err)
+		return s.showStory(c, p.status, reason, p.detail)
+	}
+	if err != nil {
+		return err
+	}
+	return s.backToStory(c)
+}
+
+func (s *Server) backToStory(c echo.Context) error {
+	return c.Redirect(http.StatusSeeOther, "/operator/subscriptions/"+url.PathEscape(c.Param("id")))
 }
 
 // rank orders what happened at one instant: what we did follows from what we
@@ -210,6 +242,8 @@ var eventWords = map[string]string{
 	factMark + string(subscription.FactClosed):    "Closed: nothing is left to send",
 	factMark + string(subscription.FactReplaced):  "Another purchase continues it",
 	factMark + string(subscription.FactBlocked):   "It was held back",
+	factMark + string(subscription.FactVerdict):   "A change was decided",
+	factMark + string(subscription.FactTold):      "The marketplace was told what we decided",
 }
 
 // factMark begins the kind of a line that is a fact of ours.
@@ -256,7 +290,14 @@ var toneOf = map[string]string{
 }
 
 func factDetail(f subscription.Fact) string {
+	what, _, _ := strings.Cut(spaced(f.Decision), "@") // the rest is the version of what it answers
 	switch {
+	case f.Kind == subscription.FactTold:
+		return capitalised(what) + ": " + spaced(string(f.Outcome)) + "."
+	case f.Kind == subscription.FactVerdict && f.Reason == "":
+		return capitalised(what) + ": agreed" + by(f.By) + "."
+	case f.Kind == subscription.FactVerdict:
+		return capitalised(what) + ": refused" + by(f.By) + ", since " + f.Reason + "."
 	case f.Kind == subscription.FactBlocked && f.Reason == "":
 		return "The hold was lifted."
 	case f.Reason != "":
@@ -265,6 +306,13 @@ func factDetail(f subscription.Fact) string {
 		return "By " + f.By + "."
 	}
 	return ""
+}
+
+func by(actor string) string {
+	if actor == "" {
+		return ""
+	}
+	return " by " + actor
 }
 
 // eventDetail is what the marketplace said beyond the kind, in few words.
@@ -299,7 +347,11 @@ func eventDetail(e marketplace.Event, market string) string {
 			say = append(say, "until "+t.To.UTC().Format("2 Jan 2006"))
 		}
 	}
-	if e.Reason != "" {
+	switch {
+	case e.Reason == "":
+	case e.Observed != nil:
+		say = append(say, "“"+e.Reason+"”")
+	default:
 		say = append(say, "reason "+e.Reason)
 	}
 	if e.Reseller != "" {

@@ -235,6 +235,40 @@ func TestEveryStateNamesWhoMustAct(t *testing.T) {
 	}
 }
 
+// A change that nobody here can judge is the operator's, who agrees, or refuses
+// with a reason.
+func TestTheOperatorDecidesAChange(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	b, path := w.operator(t), "/operator/subscriptions/"+sub
+	w.due = []subscription.Wish{{Decision: marketplace.Decision{Kind: marketplace.ApproveChange, Subject: "enterprise-2"}, Held: true}}
+	says(t, b.get(path), "A change waits for your decision", "enterprise-2", "you to agree or to refuse")
+	w.list = []subscription.Subscription{w.purchase}
+	says(t, b.get("/operator"), "A change to the plan “enterprise-2” was asked for")
+	if r := b.post(path+"/change", url.Values{"decision": {"refuse"}, "reason": {" "}}); r.StatusCode != http.StatusBadRequest || !strings.Contains(r.body, "Say why; the buyer reads it.") {
+		t.Errorf("a refusal without a reason answered %d", r.StatusCode)
+	}
+	if r := b.post(path+"/change", url.Values{"decision": {"agree"}}, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"); r.StatusCode != http.StatusForbidden {
+		t.Errorf("from another site: %d", r.StatusCode)
+	}
+	if r := w.signedIn(t).post(path+"/change", url.Values{"decision": {"agree"}}); r.StatusCode != http.StatusUnauthorized || len(w.decided) != 0 {
+		t.Errorf("a buyer decides: %d %v", r.StatusCode, w.decided)
+	}
+	b.post(path+"/change", url.Values{"decision": {"agree"}, "reason": {"left in the field"}})
+	b.post(path+"/change", url.Values{"decision": {"refuse"}, "reason": {"not sold any more"}})
+	if got := strings.Join(w.decided, "; "); got != sub+" by operator: true ; "+sub+" by operator: false not sold any more" {
+		t.Errorf("decided %s", got)
+	}
+	w.err = fault.New(fault.Conflict, "no change of this purchase waits for a decision")
+	w.due = nil
+	if r := b.get(path + "/change"); r.Request.URL.Path != path {
+		t.Errorf("the form's address leads to %s", r.Request.URL)
+	}
+	w.purchase.Facts.Granted, w.err = time.Time{}, nil
+	w.due = []subscription.Wish{{Decision: marketplace.Decision{Kind: marketplace.ApproveAccount}}}
+	says(t, b.get(path), "to take our word: approve account", "by itself")
+}
+
 func lineOf(kind string, at time.Time, delivery id.Delivery, body any) subscription.Line {
 	raw, _ := json.Marshal(body) //nolint:errchkjson // plain structs of a test
 	return subscription.Line{Kind: kind, RecordedAt: at, HappenedAt: at.Add(-time.Hour), Delivery: delivery, Changed: delivery != "dlv_again", Body: raw}
@@ -245,7 +279,7 @@ func hourOf(at time.Time, meter, used string, state ledger.RecordState, answers 
 	if state == "" {
 		return h
 	}
-	h.Record = &billing.RecordView{ID: "rec_1", Meter: meter, Hour: at, Slot: "aws|slot", Quantity: "12", Placed: "12", State: state, FrozenAt: at.Add(time.Hour), Deadline: at.Add(6 * time.Hour), Allocations: []billing.AllocationView{{Period: "2026-11", Quantity: "12"}}}
+	h.Record = &billing.RecordView{ID: "rec_1", Meter: meter, Hour: at, Slot: "aws|slot", Quantity: "12", Placed: "12", State: state, FrozenAt: at.Add(time.Hour), Deadline: at.Add(6 * time.Hour), Allocations: []billing.AllocationView{{Period: "2026-11", Plan: "standard", Quantity: "12"}}}
 	for i, a := range answers {
 		h.Record.Attempts = append(h.Record.Attempts, billing.AttemptView{N: i + 1, BegunAt: at.Add(time.Hour), AnsweredAt: at.Add(time.Hour), Answer: a, Detail: "the vendor's word", Receipt: map[bool]string{true: "receipt-7"}[a == ledger.TookIt]})
 	}
@@ -262,6 +296,8 @@ func TestTheStoryIsWhole(t *testing.T) {
 		lineOf("purchase_seen", day.Add(time.Minute), "dlv_again", marketplace.Event{}),
 		lineOf("observed", day.Add(2*time.Minute), "", marketplace.Event{Observed: &marketplace.Observation{Entitled: true, Awaits: marketplace.Approve}}),
 		lineOf("fact:blocked", day.Add(3*time.Minute), "", subscription.Fact{Kind: subscription.FactBlocked, Reason: "two plans fit"}),
+		lineOf("fact:told", day.Add(3*time.Minute), "", subscription.Fact{Kind: subscription.FactTold, Decision: "approve_change pro@1700", Outcome: marketplace.Pending}),
+		lineOf("fact:verdict", day.Add(3*time.Minute), "", subscription.Fact{Kind: subscription.FactVerdict, Decision: "approve_change pro@1700", By: "operator", Reason: "not sold"}),
 		lineOf("decided_by_committee", day.Add(4*time.Minute), "", map[string]string{}),
 	}
 	w.people = []subscription.Claim{{ID: "clm_1", State: subscription.ClaimHolder, Email: "a…@company.example", VerifiedAt: day.Add(5 * time.Minute)}}
@@ -273,7 +309,7 @@ func TestTheStoryIsWhole(t *testing.T) {
 	b := w.operator(t)
 	r := b.get("/operator/subscriptions/" + sub)
 	says(t, r, "agmt-1", "plan standard · offer offer-9 · a private offer", "Changed nothing", "dlv_first", "AWS Marketplace says: entitled · waits for us to approve", "It was held back", "Two plans fit.",
-		"Decided by committee", "a…@company.example confirmed their address", "The network was set up", "tail1234.ts.net", "1,244.5", "1 held, 1 took more than one call", "12 api_request of 2 Nov 13:00: held", "Not valid",
+		"Decided by committee", "Approve change pro: pending.", "Approve change pro: refused by operator, since not sold.", "a…@company.example confirmed their address", "The network was set up", "tail1234.ts.net", "1,244.5", "1 held, 1 took more than one call", "12 api_request of 2 Nov 13:00: held", "Not valid",
 		"fnd_mine", "In effect", "Monday, 2 November 2026", "Thousands of API requests")
 	if strings.Contains(r.body, "fnd_other") || strings.Contains(r.body, secret) {
 		t.Error("the story tells what is not its own")
@@ -337,7 +373,7 @@ func TestHoursShowEveryCall(t *testing.T) {
 	b := w.operator(t)
 	path := "/operator/subscriptions/" + sub + "/hours"
 	all := b.get(path)
-	says(t, all, "Accepted, at the 3rd call", "no clear answer", "not processed", "receipt-7", "the vendor's word", "aws|slot", "final record", "−2 corrected", "none in this slot", "Period 2026-11", "No answer", "19.5 used, 12 billed")
+	says(t, all, "Accepted, at the 3rd call", "no clear answer", "not processed", "receipt-7", "the vendor's word", "aws|slot", "final record", "−2 corrected", "none in this slot", "Period 2026-11, plan standard", "No answer", "19.5 used, 12 billed")
 	if one := b.get(path + "?day=2026-11-01"); !strings.Contains(one.body, "No answer") || strings.Contains(one.body, "receipt-7") {
 		t.Error("one day shows another one")
 	}

@@ -37,6 +37,8 @@ type Purchases interface {
 	Name(ctx context.Context, sub id.Subscription, actor, name string) error
 	Product(ctx context.Context, product string) (subscription.ProductState, error)
 	GoLive(ctx context.Context, product string, from clock.Hour, actor string) error
+	Due(sub subscription.Subscription) []subscription.Wish
+	DecideChange(ctx context.Context, sub id.Subscription, actor string, agree bool, reason string) error
 }
 
 // Claims binds people to purchases.

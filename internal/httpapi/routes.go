@@ -57,6 +57,8 @@ func (s *Server) routes() {
 	operator.GET("/subscriptions", s.purchasesPage)
 	operator.GET("/subscriptions/:id", s.storyPage)
 	operator.GET("/subscriptions/:id/hours", s.hoursPage)
+	operator.POST("/subscriptions/:id/change", s.decideChangePage)
+	operator.GET("/subscriptions/:id/change", s.backToStory) // where a form was shown again
 	operator.GET("/units", s.unitsPage)
 	operator.GET("/units/verdict", s.unitsVerdict)
 	operator.GET("/findings", s.findingsPage)

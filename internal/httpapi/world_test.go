@@ -86,6 +86,8 @@ type world struct {
 	closed      []string
 	list        []subscription.Subscription // instead of three like purchase
 	story       []subscription.Line
+	due         []subscription.Wish
+	decided     []string
 
 	touches    []string
 	written    []string
@@ -230,6 +232,15 @@ func (f purchasesOf) List(_ context.Context, q subscription.Filter) ([]subscript
 
 func (f purchasesOf) Story(context.Context, id.Subscription) ([]subscription.Line, error) {
 	return append([]subscription.Line{{ID: "evt_1", Kind: "entitled", RecordedAt: now, Changed: true, Body: []byte(secret)}}, f.w.story...), nil
+}
+
+func (f purchasesOf) Due(subscription.Subscription) []subscription.Wish { return f.w.due }
+
+func (f purchasesOf) DecideChange(_ context.Context, s id.Subscription, actor string, agree bool, reason string) error {
+	if f.w.err == nil {
+		f.w.decided = append(f.w.decided, fmt.Sprintf("%s by %s: %v %s", s, actor, agree, reason))
+	}
+	return f.w.err
 }
 
 func (f purchasesOf) Agreements(context.Context, id.Subscription) ([]subscription.Agreement, error) {
