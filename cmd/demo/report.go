@@ -97,7 +97,7 @@ func (s *stage) report() (report, error) {
 		return rows[at]
 	}
 	for _, b := range s.play.buyers {
-		for name, q := range b.use.expected() {
+		for name, q := range b.use.expected(periodOf(b.market)) {
 			if b.sub != "" {
 				row(b.market, b.sub, name).Expected = money.Format(q, scales[name])
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/tailmarket/tailmarket/internal/simulator"
 )
 
 // The script is what the demo's buyers do, and the only source of what it
@@ -39,11 +41,27 @@ type usage struct {
 	requests                  map[string]int64 // event id → tenths, after corrections
 }
 
-func month(t time.Time) string { return t.UTC().Format("2006-01") }
+// period names the counting period of an instant at a marketplace: a month of UTC on
+// AWS, of the Pacific coast on Google. On Azure it is the purchase's own month, which
+// outlasts the script.
+type period func(t time.Time) string
+
+func periodOf(market string) period {
+	switch market {
+	case simulator.GCP:
+		return func(t time.Time) string { return t.In(pacific).Format("2006-01") }
+	case simulator.Azure:
+		return func(time.Time) string { return "" }
+	}
+	return func(t time.Time) string { return t.UTC().Format("2006-01") }
+}
+
+// pacific is the winter time of the month's end that the script plays at.
+var pacific = time.FixedZone("PST", -8*60*60)
 
 // expected says what each meter must have measured, in the meter's smallest
 // unit: whole people, whole resources, hundredths of a minute, tenths of a request.
-func (u usage) expected() map[string]int64 {
+func (u usage) expected(month period) map[string]int64 {
 	out := map[string]int64{"active_user": 0, "tagged_resource": 0, "ephemeral_minute": 0, "api_request": 0}
 	people := map[[2]string]bool{}
 	for _, s := range u.people {
@@ -122,16 +140,18 @@ func (a *agenda) next(until time.Time) (action, bool) {
 }
 
 // between returns an instant half-way between two sampling instants, so that
-// what happens there is never simultaneous with a sample. Around midnight it
-// moves away: which month a simultaneous sample belongs to is not the script's to say.
+// what happens there is never simultaneous with a sample. Around midnight, in UTC and
+// on the Pacific coast, it moves away: which month a simultaneous sample belongs to is
+// not the script's to say.
 func between(t time.Time) time.Time {
 	at := t.Truncate(sample).Add(sample / 2)
 	if at.Before(t) {
 		at = at.Add(sample)
 	}
-	if h, m := at.Hour(), at.Minute(); h == 23 && m >= 45 {
+	switch h, m := at.Hour()%8, at.Minute(); {
+	case h == 7 && m >= 45:
 		at = at.Add(35 * time.Minute)
-	} else if h == 0 && m < 15 {
+	case h == 0 && m < 15:
 		at = at.Add(20 * time.Minute)
 	}
 	return at

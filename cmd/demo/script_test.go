@@ -3,6 +3,8 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/tailmarket/tailmarket/internal/simulator"
 )
 
 func at(s string) time.Time {
@@ -32,7 +34,7 @@ func TestExpectedIsWhatSamplesCanSee(t *testing.T) {
 		},
 		requests: map[string]int64{"x": 125, "y": 5},
 	}
-	got := u.expected()
+	got := u.expected(periodOf(simulator.AWS))
 	want := map[string]int64{"active_user": 2, "tagged_resource": 3, "ephemeral_minute": 1750, "api_request": 130}
 	for m, q := range want {
 		if got[m] != q {
@@ -48,7 +50,7 @@ func TestBetweenKeepsAwayFromSamplesAndMidnight(t *testing.T) {
 		if b.Sub(b.Truncate(sample)) != sample/2 {
 			t.Fatalf("%s is not between two samples", b)
 		}
-		if h, mm := b.Hour(), b.Minute(); (h == 23 && mm >= 45) || (h == 0 && mm < 15) {
+		if h, mm := b.Hour()%8, b.Minute(); (h == 7 && mm >= 45) || (h == 0 && mm < 15) {
 			t.Fatalf("%s is too close to midnight", b)
 		}
 	}

@@ -159,7 +159,7 @@ func (m *azureMarket) write(w http.ResponseWriter, c *azureCall, out any, err er
 			e = &azureError{http.StatusInternalServerError, map[string]any{"error": map[string]any{"code": "UnexpectedError", "message": err.Error()}}}
 		}
 		if status, out = e.status, e.body; status == http.StatusTooManyRequests {
-			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Retry-After", "0") // wall time, for which the clock here would stand still
 		}
 	}
 	var body []byte
