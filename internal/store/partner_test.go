@@ -319,7 +319,25 @@ func TestALinkIsOursAndLivesNinetyDays(t *testing.T) {
 			t.Fatal(err)
 		}
 		token, value := strings.TrimPrefix(path, "/r/"), p.follow(owl.ID)
-		for _, bad := range []string{"", ".", "x", string(link.ID), string(link.ID) + ".", token[1:], token + "A", value, strings.Repeat("x", 300) + token} {
+		other, _, err := p.MakeLink(ctx, p.partner("Hawk").ID, "aws", "tailnet", "operator")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Of the right form and length, and not signed by us.
+		forge := func(text string) string {
+			last := "A"
+			if strings.HasSuffix(text, last) {
+				last = "B"
+			}
+			return text[:len(text)-1] + last
+		}
+		stolen := func(text string) string { return strings.Replace(text, string(link.ID), string(other.ID), 1) }
+		for _, forged := range []string{forge(value), stolen(value), strings.Replace(value, ".", ".1", 1)} {
+			if known, err := p.Arrived(ctx, sub, "clm_1", []string{forged}); known || err != nil {
+				t.Errorf("%q counts as followed: %v", forged, err)
+			}
+		}
+		for _, bad := range []string{forge(token), stolen(token), "", ".", "x", string(link.ID), string(link.ID) + ".", token[1:], token + "A", value, strings.Repeat("x", 300) + token} {
 			if _, err := p.Follow(ctx, bad); !fault.Is(err, fault.NotFound) {
 				t.Errorf("followed %q: %v", bad, err)
 			}
