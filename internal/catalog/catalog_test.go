@@ -145,9 +145,19 @@ func TestPlansOfTheClouds(t *testing.T) {
 	t.Parallel()
 	p, _ := catalog.Default().Product("tailnet")
 	for _, c := range []struct{ cloud, name, want string }{
-		{"gcp", "standard", "standard"}, {"gcp", "enterprise", "enterprise"}, {"gcp", "enterprise-P1Y", "enterprise"}, {"gcp", "standard-P18M", "standard"},
-		{"gcp", "-P1Y", ""}, {"gcp", "gold", ""}, {"gcp", "gold-P1Y", ""}, {"gcp", "", "standard"},
-		{"azure", "standard", "standard"}, {"azure", "premium", "premium"}, {"azure", "instant", "instant"}, {"azure", "premium-P1Y", ""}, {"azure", "team", ""},
+		{"gcp", "standard", "standard"},
+		{"gcp", "enterprise", "enterprise"},
+		{"gcp", "enterprise-P1Y", "enterprise"},
+		{"gcp", "standard-P18M", "standard"},
+		{"gcp", "-P1Y", ""},
+		{"gcp", "gold", ""},
+		{"gcp", "gold-P1Y", ""},
+		{"gcp", "", "standard"},
+		{"azure", "standard", "standard"},
+		{"azure", "premium", "premium"},
+		{"azure", "instant", "instant"},
+		{"azure", "premium-P1Y", ""},
+		{"azure", "team", ""},
 	} {
 		if got, ok := p.PlanNamed(c.cloud, c.name); got.ID != c.want || ok != (c.want != "") {
 			t.Errorf("%s calls %q: %q %v, want %q", c.cloud, c.name, got.ID, ok, c.want)

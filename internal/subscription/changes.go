@@ -131,6 +131,16 @@ func (a *agreed) settle(to TermsStatus, until time.Time, but string) {
 	}
 }
 
+// settleOne gives a new status to the change that waits and is to these terms.
+func (a *agreed) settleOne(to TermsStatus, content string) {
+	for i, r := range a.rows {
+		if r.Status == TermsPending && r.content() == content {
+			r.Status = to
+			a.set(i, r)
+		}
+	}
+}
+
 // merge merges all that an event says of terms. seen is the newest observation
 // before it, plan our plan for the vendor's word.
 func (a *agreed) merge(sub Subscription, e marketplace.Event, seen time.Time, plan func(named string) string) {

@@ -15,6 +15,7 @@ import (
 type Decided struct {
 	At      time.Time           `json:"at,omitzero"`       // a change was agreed to or refused
 	Refused string              `json:"refused,omitempty"` // why; empty: agreed
+	Terms   string              `json:"terms,omitempty"`   // what the change is to, where its message said it
 	Told    time.Time           `json:"told,omitzero"`     // the marketplace's first answer
 	Outcome marketplace.Outcome `json:"outcome,omitempty"` // done and too late are final
 }
@@ -33,7 +34,7 @@ func (f *Facts) decide(n Fact) {
 	d := f.Decided[n.Decision]
 	if n.Kind == FactVerdict {
 		if c := n.At.Compare(d.At); c > 0 || c == 0 && n.Reason > d.Refused {
-			d.At, d.Refused = n.At, n.Reason
+			d.At, d.Refused, d.Terms = n.At, n.Reason, n.Terms
 		}
 	} else {
 		d.Told = earlier(d.Told, n.At)
@@ -104,7 +105,7 @@ func Wishes(f Facts, now time.Time, knows func(plan string) bool) []Wish {
 	if r.NeedsConfirmation && free && !f.ReadyAt.IsZero() && f.ConfirmedAt.IsZero() && (reserved(f) || !f.Granted.IsZero()) {
 		add(keyActivate, marketplace.Decision{Kind: marketplace.Activate})
 	}
-	if f.Seen.Awaits == marketplace.ApproveChange && f.Seen.Plan != "" {
+	if r.ShowsChanges && f.Seen.Awaits == marketplace.ApproveChange && f.Seen.Plan != "" {
 		key := keyOf(marketplace.ApproveChange, f.Seen.Plan, f.Seen)
 		d := f.Decided[key]
 		add(key, verdict(f.Seen.Plan, d))
@@ -113,7 +114,7 @@ func Wishes(f Facts, now time.Time, knows func(plan string) bool) []Wish {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.Decided)) {
-		if operation, ok := strings.CutPrefix(key, keyOperation); ok && !f.Decided[key].At.IsZero() {
+		if operation, ok := strings.CutPrefix(key, keyOperation); ok && r.AnswersChanges && !f.Decided[key].At.IsZero() {
 			add(key, verdict(operation, f.Decided[key]))
 		}
 	}

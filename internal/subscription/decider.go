@@ -138,21 +138,25 @@ func (s *Service) told(ctx context.Context, t Tx, sub *Subscription, w Wish, out
 	case w.Kind == marketplace.Activate && outcome == marketplace.Done:
 		return s.note(ctx, t, sub, Fact{Kind: FactConfirmed, At: now}, now)
 	case w.Kind == marketplace.RejectChange && outcome == marketplace.Done:
-		return s.settle(ctx, t, sub, TermsRefused, now)
+		return s.settle(ctx, t, sub, w.Key, TermsRefused)
 	case w.Kind == marketplace.ApproveChange && outcome == marketplace.TooLate:
-		return s.settle(ctx, t, sub, TermsWithdrawn, now)
+		return s.settle(ctx, t, sub, w.Key, TermsWithdrawn)
 	}
 	return nil
 }
 
-// settle gives a new status to the changes of terms that wait.
-func (s *Service) settle(ctx context.Context, t Tx, sub *Subscription, to TermsStatus, until time.Time) error {
+// settle gives a new status to the change of terms that a decision is about.
+func (s *Service) settle(ctx context.Context, t Tx, sub *Subscription, key string, to TermsStatus) error {
 	rows, err := t.SubscriptionTerms(ctx, sub.ID)
 	if err != nil {
 		return err
 	}
 	known := agreed{rows: rows, changed: map[string]bool{}, rules: rulesOf(sub.Marketplace)}
-	known.settle(to, norm(until), "")
+	if content := sub.Facts.Decided[key].Terms; content != "" {
+		known.settleOne(to, content)
+	} else {
+		known.settle(to, sub.Facts.Seen.Version, "")
+	}
 	for _, c := range known.changes() {
 		if err := t.SaveTerms(ctx, c); err != nil {
 			return err
@@ -210,10 +214,11 @@ func (s *Service) judge(ctx context.Context, t Tx, sub *Subscription, e marketpl
 	} else {
 		refused = s.unfit(sub.Marketplace, sub.Product, *e.Terms)
 	}
-	if err := s.note(ctx, t, sub, Fact{Kind: FactVerdict, At: now, Decision: key, Reason: refused, By: "catalog"}, now); err != nil || refused == "" {
+	verdict := Fact{Kind: FactVerdict, At: now, Decision: key, Reason: refused, By: "catalog", Terms: termsOf(sub.ID, "", e, *e.Terms).Fingerprint}
+	if err := s.note(ctx, t, sub, verdict, now); err != nil || refused == "" {
 		return refused, err
 	}
-	return refused, s.settle(ctx, t, sub, TermsRefused, norm(e.Version))
+	return refused, s.settle(ctx, t, sub, key, TermsRefused)
 }
 
 // judgeUnknown is judge for a purchase that is not known yet, as far as the

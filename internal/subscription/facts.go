@@ -259,6 +259,7 @@ type Fact struct {
 	By     string    `json:"by,omitempty"`     // replaced: the successor; verdict: who decided
 	// Of a verdict or what was told: the key of the Wish.
 	Decision string              `json:"decision,omitempty"`
+	Terms    string              `json:"terms,omitempty"`
 	Outcome  marketplace.Outcome `json:"outcome,omitempty"`
 }
 

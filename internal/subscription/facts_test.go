@@ -23,8 +23,12 @@ type step struct {
 	fact  *subscription.Fact
 }
 
-func run(steps []step) subscription.Facts {
-	f := subscription.Facts{Marketplace: marketplace.AWS}
+var clouds = []marketplace.ID{marketplace.AWS, marketplace.GCP, marketplace.Azure}
+
+func run(steps []step) subscription.Facts { return runAt(marketplace.AWS, steps) }
+
+func runAt(m marketplace.ID, steps []step) subscription.Facts {
+	f := subscription.Facts{Marketplace: m}
 	for _, s := range steps {
 		if s.event != nil {
 			f = subscription.Apply(f, *s.event)
@@ -41,15 +45,23 @@ func drawStep(t *rapid.T) step {
 		return step{fact: &subscription.Fact{
 			Kind: rapid.SampledFrom(subscription.FactKinds).Draw(t, "fact"), At: at(minute.Draw(t, "at")),
 			Reason: rapid.SampledFrom([]string{"", "looked at"}).Draw(t, "reason"), By: rapid.SampledFrom([]string{"sub_a", "sub_b"}).Draw(t, "by"),
+			Decision: rapid.SampledFrom([]string{"", "account", "activate", "operation 1", "approve@1"}).Draw(t, "decision"),
+			Outcome:  rapid.SampledFrom([]marketplace.Outcome{"", marketplace.Pending, marketplace.TooLate, marketplace.Done}).Draw(t, "outcome"),
+			Terms:    rapid.SampledFrom([]string{"", "f1", "f2"}).Draw(t, "terms"),
 		}}
 	}
 	e := marketplace.Event{
 		Kind: rapid.SampledFrom(marketplace.EventKinds).Draw(t, "kind"), At: at(minute.Draw(t, "at")), Version: at(minute.Draw(t, "version")),
-		Reason: rapid.SampledFrom([]string{"", "CANCELLED", "EXPIRED", "RENEWED", "REPLACED"}).Draw(t, "reason"),
+		Reason:   rapid.SampledFrom([]string{"", "CANCELLED", "EXPIRED", "RENEWED", "REPLACED", "migrated"}).Draw(t, "reason"),
+		Consumer: rapid.SampledFrom([]string{"", "project_number:1", "project_number:2"}).Draw(t, "consumer"),
 	}
 	if e.Kind == marketplace.Observed {
 		e.Observed = &marketplace.Observation{
 			Entitled: rapid.Bool().Draw(t, "entitled"), Suspended: rapid.Bool().Draw(t, "suspended"), Ended: rapid.Bool().Draw(t, "ended"),
+			Awaits: rapid.SampledFrom([]marketplace.DecisionKind{"", marketplace.Approve, marketplace.ApproveChange, marketplace.Activate}).Draw(t, "awaits"),
+		}
+		if rapid.Bool().Draw(t, "changing") {
+			e.Observed.Change = &marketplace.Terms{Plan: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "plan"), Offer: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "offer")}
 		}
 		if rapid.Bool().Draw(t, "dated") {
 			e.Observed.StartsAt, e.Observed.EndsAt = at(minute.Draw(t, "starts")), at(minute.Draw(t, "ends"))
@@ -62,8 +74,9 @@ func drawStep(t *rapid.T) step {
 func TestFactsDoNotDependOnOrderOrRepetition(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
+		m := rapid.SampledFrom(clouds).Draw(t, "marketplace")
 		steps := rapid.SliceOfN(rapid.Custom(drawStep), 1, 9).Draw(t, "steps")
-		want := run(steps)
+		want := runAt(m, steps)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		for range 6 {
 			again := append([]step(nil), steps...)
@@ -71,9 +84,61 @@ func TestFactsDoNotDependOnOrderOrRepetition(t *testing.T) {
 				again = append(again, steps[r.IntN(len(steps))])
 			}
 			r.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
-			if diff := cmp.Diff(want, run(again)); diff != "" {
+			if diff := cmp.Diff(want, runAt(m, again)); diff != "" {
 				t.Fatalf("another order, other facts (-first +again):\n%s", diff)
 			}
+		}
+	})
+}
+
+// A merge changes nothing that was merged before: facts are values.
+func TestAMergeLeavesWhatItMergesInto(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := rapid.SampledFrom(clouds).Draw(t, "marketplace")
+		steps := rapid.SliceOfN(rapid.Custom(drawStep), 2, 9).Draw(t, "steps")
+		before := runAt(m, steps[:len(steps)-1])
+		text, err := json.Marshal(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := steps[len(steps)-1]
+		if last.event != nil {
+			subscription.Apply(before, *last.event)
+		} else {
+			subscription.Note(before, *last.fact)
+		}
+		if again, err := json.Marshal(before); err != nil || string(again) != string(text) {
+			t.Fatalf("was %s, is %s (%v)", text, again, err)
+		}
+	})
+}
+
+// What is due is a function of the facts: it survives the database, is never due
+// twice at once, never while the product observes, and never about what is over.
+func TestWishesAreAFunctionOfFacts(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := rapid.SampledFrom(clouds).Draw(t, "marketplace")
+		f := runAt(m, rapid.SliceOfN(rapid.Custom(drawStep), 1, 14).Draw(t, "steps"))
+		now := at(rapid.IntRange(0, 8).Draw(t, "now"))
+		wishes := subscription.Wishes(f, now, func(string) bool { return rapid.Bool().Draw(t, "knows") })
+		seen := map[string]bool{}
+		for _, w := range wishes {
+			if seen[w.Key] {
+				t.Fatalf("%s is due twice", w.Key)
+			}
+			seen[w.Key] = true
+			told := subscription.Note(f, subscription.Fact{Kind: subscription.FactTold, Decision: w.Key, At: now, Outcome: marketplace.Done})
+			for _, again := range subscription.Wishes(told, now, nil) {
+				if again.Key == w.Key {
+					t.Fatalf("%s is due after it was done", w.Key)
+				}
+			}
+		}
+		quiet := m == marketplace.AWS || f.LiveFrom.IsZero() || f.LiveFrom.After(now) || !f.ClosedAt.IsZero() || !f.RevokedAt.IsZero()
+		if state := subscription.StateOf(f, now); (quiet || state == subscription.StateEnding || state == subscription.StateEnded) && len(wishes) > 0 {
+			t.Fatalf("%v is due in %s", wishes, state)
 		}
 	})
 }
@@ -113,7 +178,7 @@ func TestEveryOrderOfAPurchase(t *testing.T) {
 func TestFactsSurviveTheDatabase(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		f := run(rapid.SliceOfN(rapid.Custom(drawStep), 1, 12).Draw(t, "steps"))
+		f := runAt(rapid.SampledFrom(clouds).Draw(t, "marketplace"), rapid.SliceOfN(rapid.Custom(drawStep), 1, 12).Draw(t, "steps"))
 		text, err := json.Marshal(f)
 		if err != nil {
 			t.Fatal(err)
