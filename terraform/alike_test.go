@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io/fs"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path"
 	"regexp"
@@ -17,6 +19,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/tailmarket/tailmarket/internal/config"
+	"github.com/tailmarket/tailmarket/internal/telemetry"
 )
 
 // TestAlike wants what a caller learnt of one module to be true of the others.
@@ -91,6 +94,34 @@ func TestSettingsAreKnown(t *testing.T) {
 	}
 	if n < 15 {
 		t.Errorf("only %d settings found: the test looks in the wrong place", n)
+	}
+}
+
+var metric = regexp.MustCompile(`\btailmarket_\w+`)
+
+// TestAlarmsWatchWhatExists wants every metric of the server that an alarm names to
+// be one that the server tells, with those labels.
+func TestAlarmsWatchWhatExists(t *testing.T) {
+	t.Parallel()
+	m := telemetry.NewMetrics(telemetry.Build{Version: "1", Revision: "1", Go: "1"})
+	m.WebhookAnswered("azure", http.StatusServiceUnavailable)
+	told := httptest.NewRecorder()
+	m.Private().ServeHTTP(told, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	text, err := os.ReadFile("modules/azure-marketplace/alarms.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(told.Body.String(), `tailmarket_webhook_answers_total{marketplace="azure",status="503"} 1`) {
+		t.Error("the server tells its webhook's answers in another way than the alarm reads them")
+	}
+	names := metric.FindAllString(string(text), -1)
+	for _, name := range names {
+		if !strings.Contains(told.Body.String(), "\n"+name+"{") {
+			t.Errorf("the server tells no metric %s", name)
+		}
+	}
+	if len(names) < 2 {
+		t.Errorf("%d metrics found: the test looks in the wrong place", len(names))
 	}
 }
 

@@ -76,36 +76,49 @@ func loadAll(t *testing.T, tree fs.FS) []*module {
 // load reads the .tf files of a folder and sorts what they declare.
 func load(t *testing.T, tree fs.FS, dir string) *module {
 	t.Helper()
-	m := &module{
-		dir: dir, files: map[string]*hclsyntax.Body{}, requires: map[string]required{}, aliases: map[string]bool{}, set: map[string]*hclsyntax.Block{},
-		variables: map[string]*variable{}, outputs: map[string]*hclsyntax.Block{}, locals: map[string]*hclsyntax.Attribute{},
-		things: map[string]*thing{}, calls: map[string]*hclsyntax.Block{},
-	}
 	names, err := fs.Glob(tree, path.Join(dir, "*.tf"))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no .tf file is in %s (%v)", dir, err)
 	}
+	m := newModule(dir)
 	for _, name := range names {
 		text, err := fs.ReadFile(tree, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		file, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
-		for _, d := range diags {
-			m.problems = append(m.problems, d.Error())
-			m.broken = true
-		}
-		if body, ok := file.Body.(*hclsyntax.Body); ok && !diags.HasErrors() {
-			m.files[path.Base(name)] = body
-			for _, a := range body.Attributes {
-				m.say(a.SrcRange, "%s stands outside of any block", a.Name)
-			}
-			for _, b := range body.Blocks {
-				m.declare(b)
-			}
-		}
+		m.parse(name, text)
 	}
 	return m
+}
+
+func newModule(dir string) *module {
+	return &module{
+		dir: dir, files: map[string]*hclsyntax.Body{}, requires: map[string]required{}, aliases: map[string]bool{}, set: map[string]*hclsyntax.Block{},
+		variables: map[string]*variable{}, outputs: map[string]*hclsyntax.Block{}, locals: map[string]*hclsyntax.Attribute{},
+		things: map[string]*thing{}, calls: map[string]*hclsyntax.Block{},
+	}
+}
+
+func (m *module) parse(name string, text []byte) {
+	file, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	for _, d := range diags {
+		m.problems = append(m.problems, d.Error())
+		m.broken = true
+	}
+	if body, ok := file.Body.(*hclsyntax.Body); ok && !diags.HasErrors() {
+		m.add(name, body)
+	}
+}
+
+// add takes in what a file declares.
+func (m *module) add(name string, body *hclsyntax.Body) {
+	m.files[name] = body
+	for _, a := range body.Attributes {
+		m.say(a.SrcRange, "%s stands outside of any block", a.Name)
+	}
+	for _, b := range body.Blocks {
+		m.declare(b)
+	}
 }
 
 // labels are how many names each block at the top has.

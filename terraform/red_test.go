@@ -2,11 +2,16 @@ package terraform_test
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // TestRed breaks the real files, one word at a time. A check that nothing fails
@@ -26,7 +31,7 @@ func TestRed(t *testing.T) {
 		"an unknown resource":               {events, `"aws_sqs_queue_policy" "dead"`, `"aws_sqs_queue_polic" "dead"`, "resource aws_sqs_queue_polic is not in the provider's schema (nearest is aws_sqs_queue_policy)"},
 		"an unknown data source":            {events, `data "aws_caller_identity"`, `data "aws_caller"`, "data aws_caller is not in the provider's schema"},
 		"an unknown block":                  {events, "retry_policy {", "retry {", "aws_cloudwatch_event_target.server takes no block retry"},
-		"an unknown block at the top":       {events, `resource "aws_sqs_queue" "dead"`, `resourse "aws_sqs_queue" "dead"`, "resourse is no block (nearest is resource)"},
+		"an unknown block at the top":       {events, `resource "aws_sqs_queue" "dead"`, `resourcex "aws_sqs_queue" "dead"`, "resourcex is no block (nearest is resource)"},
 		"a block that is missing":           {events, "auth_parameters {", "lifecycle {", "block auth_parameters is missing"},
 		"a block as an argument":            {events, "retry_policy {", "retry_policy = {", "retry_policy is a block, without ="},
 		"a block twice":                     {events, "retry_policy {", "retry_policy {}\n  retry_policy {", "takes one block retry_policy"},
@@ -64,6 +69,72 @@ func TestRed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEveryMisspelling adds a letter to every argument's name and to the last name of
+// every reference, each alone: the check must see all of them.
+func TestEveryMisspelling(t *testing.T) {
+	t.Parallel()
+	known := readSchemas(t, schemaDir)
+	texts, modules := files(t), map[string]*module{}
+	for _, m := range loadAll(t, texts) {
+		modules[m.dir] = m
+	}
+	for dir, right := range modules {
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			with := func(name string, text []byte) []string {
+				m := newModule(dir)
+				for file, body := range right.files {
+					if file == name {
+						m.parse(name, text)
+					} else {
+						m.add(file, body)
+					}
+				}
+				c := &checker{module: m, schemas: known, modules: maps.Clone(modules)}
+				c.modules[dir] = m
+				return c.check()
+			}
+			if problems := with("", nil); len(problems) > 0 {
+				t.Fatalf("red before anything is misspelt: %q", problems)
+			}
+			names := spellings(right)
+			for _, at := range names {
+				text := texts[at.Filename].Data
+				if len(with(at.Filename, slices.Concat(text[:at.End.Byte], []byte("x"), text[at.End.Byte:]))) == 0 {
+					t.Errorf("%s:%d: %sx is not seen", at.Filename, at.Start.Line, at.SliceBytes(text))
+				}
+			}
+			if len(names) < 50 {
+				t.Errorf("only %d names were misspelt", len(names))
+			}
+		})
+	}
+}
+
+// spellings are the names of a module's arguments, and the last names of what its
+// expressions refer to. Names that the module gives away to labels and metrics
+// (the keys of maps) are not among them.
+func spellings(m *module) (out []hcl.Range) {
+	for _, body := range m.files {
+		_ = hclsyntax.VisitAll(body, func(node hclsyntax.Node) hcl.Diagnostics {
+			switch node := node.(type) {
+			case *hclsyntax.Attribute:
+				out = append(out, node.NameRange)
+			case *hclsyntax.ScopeTraversalExpr:
+				last := slices.IndexFunc(node.Traversal[1:], func(step hcl.Traverser) bool { _, name := step.(hcl.TraverseAttr); return !name })
+				end := node.Traversal[len(node.Traversal)-1]
+				if attr, ok := end.(hcl.TraverseAttr); ok && last < 0 {
+					at := attr.SrcRange
+					at.Start.Byte++ // the dot
+					out = append(out, at)
+				}
+			}
+			return nil
+		})
+	}
+	return out
 }
 
 // files are the real ones, in memory.

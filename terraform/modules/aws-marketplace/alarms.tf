@@ -24,6 +24,45 @@ resource "aws_cloudwatch_metric_alarm" "oldest" {
   tags                = var.labels
 }
 
+# SQS leaves a message that was received three times out of that age ("Available
+# CloudWatch metrics for Amazon SQS", 2026). What the server refuses shows by being
+# received, minute after minute, more often than it is deleted.
+resource "aws_cloudwatch_metric_alarm" "refused" {
+  count = local.pull ? 1 : 0
+
+  alarm_name          = "${var.name}-oldest-refused"
+  alarm_description   = "The server has received a marketplace event for ${local.minutes} minutes and cannot take it. Its log says why."
+  region              = var.location
+  evaluation_periods  = local.minutes
+  threshold           = 3
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_targets
+  ok_actions          = var.alarm_targets
+  tags                = var.labels
+
+  metric_query {
+    id          = "refused"
+    label       = "received and not deleted"
+    expression  = "FILL(received, 0) - FILL(deleted, 0)"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = { received = "NumberOfMessagesReceived", deleted = "NumberOfMessagesDeleted" }
+    content {
+      id = metric_query.key
+      metric {
+        namespace   = "AWS/SQS"
+        metric_name = metric_query.value
+        dimensions  = { QueueName = aws_sqs_queue.events[0].name }
+        stat        = "Sum"
+        period      = 60
+      }
+    }
+  }
+}
+
 # EventBridge tells no age of what it holds back itself; that it tries again and
 # again is the sign of it.
 resource "aws_cloudwatch_metric_alarm" "retried" {

@@ -87,7 +87,8 @@ resource "aws_sqs_queue" "events" {
   tags                       = var.labels
 
   # The server shows a message that it could not take again after a second, so a
-  # count that suits other readers would bury events in a minute's outage.
+  # count that suits other readers would bury events in a minute's outage. This one,
+  # the highest there is, lasts for about a quarter of an hour.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead.arn
     maxReceiveCount     = 1000

@@ -47,6 +47,7 @@ output "alarms" {
   value = merge(
     { "dead letters" = aws_cloudwatch_metric_alarm.dead.arn },
     { for alarm in aws_cloudwatch_metric_alarm.oldest : "oldest waiting message, pull" => alarm.arn },
+    { for alarm in aws_cloudwatch_metric_alarm.refused : "oldest refused message, pull" => alarm.arn },
     { for alarm in aws_cloudwatch_metric_alarm.retried : "oldest waiting message, push" => alarm.arn },
     { for key, alarm in aws_cloudwatch_metric_alarm.lost : "lost message, ${key}" => alarm.arn },
   )

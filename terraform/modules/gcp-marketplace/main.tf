@@ -56,12 +56,12 @@ resource "google_pubsub_subscription" "events" {
   }
 
   dynamic "push_config" {
-    for_each = each.key == "push" ? [google_service_account.push] : []
+    for_each = each.key == "push" ? [local.endpoint] : []
     content {
-      push_endpoint = local.endpoint
+      push_endpoint = push_config.value
       oidc_token {
-        service_account_email = push_config.value.email
-        audience              = local.endpoint
+        service_account_email = google_service_account.push.email
+        audience              = push_config.value
       }
     }
   }

@@ -3,8 +3,8 @@ variable "name" {
   description = "Begins the name of everything that is made."
   default     = "tailmarket"
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{2,15}$", var.name))
-    error_message = "Write 3 to 16 lower-case letters, digits and hyphens, a letter first."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,14}[a-z0-9]$", var.name))
+    error_message = "Write 3 to 16 lower-case letters, digits and hyphens, a letter first and no hyphen last."
   }
 }
 
