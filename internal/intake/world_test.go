@@ -34,6 +34,7 @@ type message struct {
 	ID         string
 	Events     []marketplace.Event
 	Unreadable string
+	Envelope   string `json:",omitzero"` // changes with every sending; the rest is the message itself
 }
 
 // fake is a marketplace whose messages are our own events in JSON.
@@ -62,7 +63,15 @@ func (f *fake) Verify(_ context.Context, d marketplace.Delivery) (marketplace.Ve
 	if err := json.Unmarshal(d.Body, &m); err != nil {
 		return marketplace.Verified{}, fault.Wrap(fault.Unreadable, err, "")
 	}
-	return marketplace.Verified{Delivery: d, ID: m.ID, Kind: "test", SentAt: t0}, nil
+	v := marketplace.Verified{Delivery: d, ID: m.ID, Kind: "test", SentAt: t0}
+	if m.Envelope != "" {
+		m.Envelope = ""
+		var err error
+		if v.Content, err = json.Marshal(m); err != nil {
+			return v, fault.Wrap(fault.Unreadable, err, "")
+		}
+	}
+	return v, nil
 }
 
 func (f *fake) Translate(v marketplace.Verified) ([]marketplace.Event, error) {
