@@ -81,20 +81,29 @@ func (p *play) buy(b *buyer) error {
 	if turn%3 == 1 {
 		b.cancelAt = between(p.sim.Now().Add(span*time.Duration(pick(b.r, 55, 80))/100 + time.Duration(pick(b.r, 0, 59))*time.Minute))
 		p.agenda.add(b.cancelAt, func() error { return p.cancel(b) })
-	} else if b.market == simulator.AWS {
-		change := simulator.Change{Kind: simulator.ChangeAmend}
-		if turn%2 == 0 {
-			change.Kind = simulator.ChangeRenew
-		}
+	} else {
 		at := p.sim.Now().Add(span * time.Duration(pick(b.r, 40, 60)) / 100)
 		p.agenda.add(at, func() error {
 			p.met.Changes++
-			_, err := p.sim.Change(p.ctx, b.id, change)
+			_, err := p.sim.Change(p.ctx, b.id, changeOf(b.market, turn))
 			return err
 		})
 	}
 	p.agenda.add(p.sim.Now().Add(sample), func() error { return p.await(b) })
 	return nil
+}
+
+// changeOf is the change that a staying buyer makes half-way.
+func changeOf(market string, turn int) simulator.Change {
+	switch {
+	case market == simulator.GCP:
+		return simulator.Change{Kind: simulator.ChangePlan, Plan: "enterprise"}
+	case market == simulator.Azure:
+		return simulator.Change{Kind: simulator.ChangePlan, Plan: "premium"}
+	case turn%2 == 0:
+		return simulator.Change{Kind: simulator.ChangeRenew}
+	}
+	return simulator.Change{Kind: simulator.ChangeAmend}
 }
 
 // await looks every five minutes whether the buyer's tailnet is there, and

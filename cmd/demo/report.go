@@ -119,7 +119,9 @@ func (s *stage) report() (report, error) {
 			r.TailnetsActive++
 		}
 	}
-	bill(s.sim.Bill(), of, row)
+	if err := bill(s.sim.Bill(), of, row); err != nil {
+		return r, err
+	}
 	for _, at := range slices.SortedFunc(maps.Keys(rows), func(a, b [2]string) int { return strings.Compare(a[0]+a[1], b[0]+b[1]) }) {
 		r.Meters = append(r.Meters, *rows[at])
 	}
@@ -127,19 +129,30 @@ func (s *stage) report() (report, error) {
 }
 
 // bill puts the marketplaces' lines beside the app's; a purchase that the app does
-// not know keeps its own name.
-func bill(b simulator.Bill, of map[string]string, row func(market, sub, name string) *meter) {
+// not know keeps its own name. A meter may have had several dimensions.
+func bill(b simulator.Bill, of map[string]string, row func(market, sub, name string) *meter) error {
 	for _, line := range b.Lines {
 		sub := of[line.Marketplace+" "+line.Purchase]
 		if sub == "" {
 			sub = line.Purchase
 		}
+		// Google's metrics have their service in front, and each plan has its own.
+		m := row(line.Marketplace, sub, strings.TrimPrefix(path.Base(line.Dimension), "enterprise_"))
 		quantity := strconv.FormatInt(line.Quantity, 10)
 		if line.Exact != "" {
 			quantity = line.Exact
 		}
-		row(line.Marketplace, sub, path.Base(line.Dimension)).Billed = quantity // Google's metrics have their service in front
+		before, err := money.Parse(m.Billed, exact)
+		if err != nil {
+			return err
+		}
+		more, err := money.Parse(quantity, exact)
+		if err != nil {
+			return err
+		}
+		m.Billed = money.Format(before+more, exact)
 	}
+	return nil
 }
 
 // add sums the drift and checks each row's equation.
@@ -193,7 +206,9 @@ func (r *report) wrong(o options) []string {
 	must := []string{"cancellations", "late", "corrections"}
 	if o.weather == string(simulator.WeatherHostile) {
 		for _, k := range simulator.Kinds(o.markets...) {
-			must = append(must, string(k))
+			if k != simulator.KindInactiveMissing { // met only by who meters a suspended purchase, and we hold
+				must = append(must, string(k))
+			}
 		}
 	}
 	for _, k := range must {

@@ -84,13 +84,18 @@ func TestGoodWeatherNeedsNoFaults(t *testing.T) {
 func TestBilledLicencesNobodyKnowsAreRows(t *testing.T) {
 	t.Parallel()
 	rows := map[string]*meter{}
-	bill(simulator.Bill{Lines: []simulator.BillLine{
-		{Marketplace: "aws", Purchase: "arn:known", Dimension: "active_user", Quantity: 3}, {Marketplace: "aws", Purchase: "arn:stray", Dimension: "active_user", Quantity: 4},
-	}},
-		map[string]string{"aws arn:known": "sub_1"}, func(_, sub, name string) *meter {
-			rows[sub+" "+name] = &meter{}
-			return rows[sub+" "+name]
-		})
+	err := bill(simulator.Bill{Lines: []simulator.BillLine{
+		{Marketplace: "gcp", Purchase: "known", Dimension: "tailnet.example/active_user", Quantity: 1}, {Marketplace: "gcp", Purchase: "known", Dimension: "tailnet.example/enterprise_active_user", Quantity: 2},
+		{Marketplace: "aws", Purchase: "arn:stray", Dimension: "active_user", Quantity: 4},
+	}}, map[string]string{"gcp known": "sub_1"}, func(_, sub, name string) *meter {
+		if rows[sub+" "+name] == nil {
+			rows[sub+" "+name] = &meter{Billed: "0"}
+		}
+		return rows[sub+" "+name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if rows["sub_1 active_user"] == nil || rows["sub_1 active_user"].Billed != "3" || rows["arn:stray active_user"] == nil || rows["arn:stray active_user"].Billed != "4" {
 		t.Errorf("%v", rows)
 	}
