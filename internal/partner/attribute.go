@@ -239,7 +239,7 @@ func offerEvidence(marketplace string, s Statement) Evidence {
 
 func saidIn(s Statement) string {
 	if s.Message == "" {
-		return "asked, as of " + date(s.At)
+		return "when asked, as of " + date(s.At)
 	}
 	return "in its message " + s.Message + " of " + date(s.At)
 }
