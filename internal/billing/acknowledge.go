@@ -58,7 +58,7 @@ func (r *run) acknowledge(ctx context.Context, begun []begunParcel, receipts []m
 		if !ok {
 			x = marketplace.Receipt{Key: b.wire.Key, Outcome: marketplace.OutcomeMissing, Detail: "the answer does not mention it"}
 		}
-		if x.StopsService {
+		if x.StopsService && b.wire.Identity.License+b.wire.Identity.Resource != "" {
 			stops = append(stops, b.wire.Identity)
 		}
 		answers[i] = answerOf(b, x)

@@ -290,7 +290,7 @@ func (s *Service) sealLine(ctx context.Context, tx Tx, l line, buckets []Bucket)
 			rec.Allocations = append(rec.Allocations, Allocation{Period: b.Period, Plan: b.Plan, Quantity: post, Placed: post})
 		}
 	}
-	if rec == nil || rec.Quantity == 0 && !(l.zero && l.covered()) {
+	if rec == nil || rec.Quantity == 0 && !(l.zero && l.covered() && l.from.Before(l.to)) {
 		return false, nil
 	}
 	return true, s.freeze(ctx, tx, l.seal, rec)

@@ -8,9 +8,12 @@ import (
 	"github.com/tailmarket/tailmarket/internal/id"
 )
 
-// askSuspended is how often the marketplace is asked again about a record that it
-// refused as suspended while nobody said that the purchase is.
-const askSuspended = time.Hour
+// A record that was refused as suspended, while nobody said that the purchase is,
+// is asked for again after an hour, then after two, four, and so on up to a day.
+const (
+	askSuspended      = time.Hour
+	askSuspendedAtAll = 24 * time.Hour
+)
 
 // resume queues again, unchanged, what was refused because the purchase was
 // suspended, and the vendor's answer decides: taken, or refused as too old and
@@ -31,9 +34,9 @@ func (s *Service) resume(ctx context.Context, tx Tx, t Terms, acct Account, endi
 		if err != nil {
 			return err
 		}
-		refused, suspended := lastRefusal(r)
+		refused, wait, suspended := lastRefusal(r)
 		resumed, inTime := !ending && t.SwitchedAt.After(refused), !now.After(r.Deadline)
-		if !suspended || !resumed && !(inTime && (ending || !now.Before(refused.Add(askSuspended)))) {
+		if !suspended || !resumed && !(inTime && (ending || !now.Before(refused.Add(wait)))) {
 			continue
 		}
 		if err := tx.LockBilling(ctx, Scope{acct.Lineage, r.Meter}); err != nil {
@@ -56,15 +59,18 @@ func (s *Service) resume(ctx context.Context, tx Tx, t Terms, acct Account, endi
 	return tx.Mark(ctx, "submit", string(acct.Marketplace), now)
 }
 
-// lastRefusal is when a held record was refused last, and whether because the
-// purchase was suspended.
-func lastRefusal(r Record) (at time.Time, suspended bool) {
+// lastRefusal is when a held record was refused last, how long to wait before it is
+// asked for again, and whether it is held because the purchase was suspended.
+func lastRefusal(r Record) (at time.Time, wait time.Duration, suspended bool) {
+	wait = askSuspended / 2
 	for _, a := range r.Attempts {
-		if a.Answer == ledger.SuspendedHere && a.AnsweredAt.After(at) {
-			at = a.AnsweredAt
+		if a.Answer != ledger.SuspendedHere {
+			continue
 		}
+		wait = min(2*wait, askSuspendedAtAll)
+		at = later(at, a.AnsweredAt)
 	}
-	return at, r.Reason == ledger.SuspendedHold
+	return at, wait, r.Reason == ledger.SuspendedHold
 }
 
 // expireHeld writes off held records that no marketplace can take any more, and

@@ -47,7 +47,8 @@ type cloudWorld struct {
 	*meterWorld
 	bills     []marketplace.Record // what the marketplace charges, line by line
 	suspended bool
-	forgets   bool // Google: the same operation is charged again
+	forgets   bool                 // Google: the same operation is charged again
+	first     map[string]time.Time // Google: when it came first; it knows it again for an hour
 	cat       *catalog.Catalog
 }
 
@@ -63,7 +64,7 @@ func parsed(t *testing.T, text string) *catalog.Catalog {
 // selling moves a world to another marketplace.
 func selling(t *testing.T, s *store.Store, m marketplace.ID, resendFor time.Duration) *cloudWorld {
 	t.Helper()
-	w := &cloudWorld{meterWorld: metering(t, s), cat: parsed(t, strings.ReplaceAll(cloudCatalog, "INCLUDED", "0"))}
+	w := &cloudWorld{meterWorld: metering(t, s), first: map[string]time.Time{}, cat: parsed(t, strings.ReplaceAll(cloudCatalog, "INCLUDED", "0"))}
 	w.m = m
 	x := w.term[w.sub]
 	x.Marketplace = m
@@ -118,7 +119,11 @@ func (w *cloudWorld) amazon(r marketplace.Record) marketplace.Receipt {
 
 // google takes whatever is reported, and knows an operation again or does not.
 func (w *cloudWorld) google(r marketplace.Record) marketplace.Receipt {
-	if _, known := w.v.slots[r.Key]; !known || w.forgets {
+	first, known := w.first[r.Key]
+	if !known {
+		w.first[r.Key] = w.wall
+	}
+	if !known || w.forgets || w.wall.Sub(first) > time.Hour {
 		w.v.slots[r.Key], w.bills = r.Quantity, append(w.bills, r)
 	}
 	return marketplace.Receipt{Outcome: marketplace.OutcomeAccepted}
@@ -217,7 +222,7 @@ func TestMeteringGoogle(t *testing.T) {
 			w.use("api_request", "5", "", w.now)
 			w.passes(1)
 			_ = w.try()
-			w.bills, w.v.slots = nil, map[string]string{}
+			w.bills, w.v.slots, w.first = nil, map[string]string{}, map[string]time.Time{}
 			w.wall = w.wall.Add(time.Hour)
 			w.sendsNothing(nil)
 			w.ok(w.RuleUnrecorded(w.t.Context(), w.record("api_request", at).ID, "ann", "Google's report has nothing"))
@@ -475,7 +480,7 @@ func TestMeteringAzureSuspended(t *testing.T) {
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "3"})
 			w.charged("api_request", "3")
 		},
-		"nobody said that it is suspended: it is asked for again every hour, for a day": func(w *cloudWorld) {
+		"nobody said that it is suspended: it is asked for again, less and less, for a day": func(w *cloudWorld) {
 			w.suspended = true
 			w.use("api_request", "1", "", w.now)
 			w.passes(1)
@@ -487,6 +492,8 @@ func TestMeteringAzureSuspended(t *testing.T) {
 			w.places("api_request", map[ledger.Place]string{ledger.Held: "1"})
 			w.suspended = false
 			w.passes(1)
+			w.sendsNothing(nil)
+			w.passes(1)
 			w.send()
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "1"})
 			w.identical()
@@ -497,7 +504,7 @@ func TestMeteringAzureSuspended(t *testing.T) {
 				w.passes(1)
 				w.send()
 			}
-			if n := w.v.call - calls; n < 23 || n > 25 {
+			if n := w.v.call - calls; n != 5 { // at once, and 1, 3, 7 and 15 hours later
 				w.t.Fatalf("it was asked for %d times", n)
 			}
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "1", ledger.Held: "1"})
