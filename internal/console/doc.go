@@ -1,7 +1,8 @@
 // Package console is the pages: what a buyer sees between the marketplace's
-// button and a working network, and what an operator looks at when something is
-// stuck. Every page works without JavaScript; scripts only save reloads and
-// copying.
+// button and a working network, and what an operator looks at: what is stuck and
+// who must act, a purchase's whole story, every hour with its calls and answers,
+// where every unit is. Every page works without JavaScript; scripts only save
+// reloads and copying, and charts are drawn here.
 //
 // It owns markup, style and the words on pages. It leaves sessions, forms'
 // effects and status codes to httpapi, and every fact on a page to the room that

@@ -20,7 +20,11 @@ import (
 func (s *Server) charts(product string, hours []billing.HourView) ([]console.Chart, error) {
 	points, span := map[string][]console.ChartPoint{}, console.Span{}
 	for _, h := range hours {
-		p := console.ChartPoint{Hour: h.Starts, Used: h.Measured}
+		used, err := netOf(h)
+		if err != nil {
+			return nil, fmt.Errorf("chart of %s: %w", h.Meter, err)
+		}
+		p := console.ChartPoint{Hour: h.Starts, Used: used}
 		if h.Record != nil && h.Record.State == ledger.RecordAccepted {
 			p.Billed = h.Record.Placed
 		}
@@ -36,6 +40,9 @@ func (s *Server) charts(product string, hours []billing.HourView) ([]console.Cha
 	}
 	return out, nil
 }
+
+// netOf is what was used in an hour, corrections taken off.
+func netOf(h billing.HourView) (string, error) { return console.Sum(h.Measured, "-"+h.Corrected) }
 
 func metersOf(hours []billing.HourView) []string {
 	var out []string
@@ -225,7 +232,7 @@ func tellUsage(sub string, hours []billing.HourView, now time.Time) []console.St
 				last[k.day] = now
 			}
 		}
-		u.used = append(u.used, h.Measured)
+		u.used = append(u.used, h.Measured, "-"+h.Corrected)
 		r := h.Record
 		if r == nil {
 			continue

@@ -373,7 +373,7 @@ func TestHoursShowEveryCall(t *testing.T) {
 	b := w.operator(t)
 	path := "/operator/subscriptions/" + sub + "/hours"
 	all := b.get(path)
-	says(t, all, "Accepted, at the 3rd call", "no clear answer", "not processed", "receipt-7", "the vendor's word", "aws|slot", "final record", "−2 corrected", "none in this slot", "Period 2026-11, plan standard", "No answer", "19.5 used, 12 billed")
+	says(t, all, "Accepted, at the 3rd call", "no clear answer", "not processed", "receipt-7", "the vendor's word", "aws|slot", "final record", "−2 corrected", "none in this slot", "Period 2026-11, plan standard", "No answer", "17.5 used, 12 billed")
 	if one := b.get(path + "?day=2026-11-01"); !strings.Contains(one.body, "No answer") || strings.Contains(one.body, "receipt-7") {
 		t.Error("one day shows another one")
 	}
