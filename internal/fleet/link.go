@@ -86,8 +86,8 @@ func client(raw string, within time.Duration, dial dialFunc) (redis.UniversalCli
 		return nil, refused(err)
 	}
 	c.DialTimeout, c.ReadTimeout = cmp.Or(c.DialTimeout, within), cmp.Or(c.ReadTimeout, within)
-	c.DialerRetries = 1
-	c.DisableRoutingPolicies = true // they ask each node for all its commands and wait five seconds, whatever the context says
+	c.MaxRetryBackoff, c.DialerRetries = cmp.Or(c.MaxRetryBackoff, within/10), 1 // all its tries within one answer's time
+	c.DisableRoutingPolicies = true                                              // they ask each node for all its commands and wait five seconds, whatever the context says
 	c.ContextTimeoutEnabled, c.DisableIdentity, c.MaintNotificationsConfig, c.Dialer = true, true, quiet, dial
 	return redis.NewClusterClient(c), nil
 }

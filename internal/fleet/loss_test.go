@@ -80,7 +80,7 @@ func TestRedisIsLostHalfWayAndComesBack(t *testing.T) {
 			var p plug
 			var log safeBuffer
 			a, b := open(t, place.env, func(o *Options) {
-				o.dial = p.dial
+				o.dial, o.pause = p.dial, 300*time.Millisecond
 				o.Log = slog.New(slog.NewTextHandler(&log, nil))
 			})
 			both := []*Fleet{a, b}
@@ -137,6 +137,9 @@ func TestRedisIsLostHalfWayAndComesBack(t *testing.T) {
 			if err := until(ctx, "Redis to be believed again", func() bool {
 				a.Cache.Get(ctx, "anything") // whoever asks sees it first
 				b.Cache.Get(ctx, "anything")
+				if !answers(ctx, a) || !answers(ctx, b) { // a pool believes for up to a second what its last dial said
+					return false
+				}
 				_, one := a.Lost()
 				_, other := b.Lost()
 				return !one && !other
@@ -158,6 +161,15 @@ func TestRedisIsLostHalfWayAndComesBack(t *testing.T) {
 	}
 }
 
+// answers reports whether every node can be reached.
+func answers(ctx context.Context, f *Fleet) bool {
+	ping := func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() }
+	if c, ok := f.link.redis.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, ping) == nil
+	}
+	return ping(ctx, f.link.redis.(*redis.Client)) == nil
+}
+
 // takeAll asks each replica n times and counts what it got. After a return the
 // way to Redis opens within one pause, so refusals are asked again for longer.
 func takeAll(t *testing.T, n int, replicas ...*Fleet) (granted int) {
@@ -176,11 +188,43 @@ func takeAll(t *testing.T, n int, replicas ...*Fleet) (granted int) {
 	return granted
 }
 
+// A replica that is cut off alone says what it has to say when it is back: those
+// who never lost Redis would otherwise not know that they missed anything.
+func TestWordsOfAReplicaThatWasCutOffAreSentLater(t *testing.T) {
+	t.Parallel()
+	var p plug
+	var talker *Fleet
+	_, b := open(t, oneRedis, func(o *Options) {
+		cutOff := *o
+		cutOff.dial = p.dial
+		talker = start(t, cutOff)
+	})
+	thing, stop := b.Bus.Watch("thing")
+	defer stop()
+	p.set(true, false)
+	for range 20 { // joined
+		talker.Bus.Publish("thing")
+	}
+	if err := until(t.Context(), "the loss to be noticed", func() bool { _, lost := talker.Lost(); return lost }); err != nil {
+		t.Fatal(err)
+	}
+	if len(thing) != 0 {
+		t.Fatal("a word came through a pulled plug")
+	}
+	p.set(false, false)
+	if err := heard(t.Context(), thing); err != nil {
+		t.Error(err)
+	}
+	if _, lost := b.Lost(); lost {
+		t.Error("the listener was meant to stay connected")
+	}
+}
+
 func TestOneNodeOfAClusterIsLost(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	var p plug
-	a, b := open(t, cluster, func(o *Options) { o.dial = p.dial })
+	a, b := open(t, cluster, func(o *Options) { o.dial, o.pause = p.dial, 2*time.Second })
 	nodes := a.link.redis.(*redis.ClusterClient)
 	node := func(name string) string {
 		master, err := nodes.MasterForKey(ctx, a.Budget.(*sharedBudget).budgetKey(name, hourly))
