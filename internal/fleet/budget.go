@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,13 +52,22 @@ func throttled(wait time.Duration) error {
 	}
 }
 
+// left is the answer to a caller whose context has ended: no call is made, and so
+// it must not look like one whose outcome nobody knows.
+func left(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return fault.Wrap(fault.Throttled, fmt.Errorf("take from a call budget: %w", ctx.Err()), "")
+}
+
 // Wait takes one call from b and waits for it, but not longer than patience: then
 // it gives the Throttled that says when to come again.
 func Wait(ctx context.Context, b Budget, name string, l Limit, patience time.Duration) error {
 	for {
 		err := b.Take(ctx, name, l)
 		f, ok := errors.AsType[*fault.Error](err)
-		if !ok || f.Class != fault.Throttled || f.RetryAfter > patience {
+		if !ok || f.Class != fault.Throttled || f.RetryAfter > patience || ctx.Err() != nil {
 			return err
 		}
 		// Whoever was refused at the same moment must not all come at the next.
@@ -68,7 +78,7 @@ func Wait(ctx context.Context, b Budget, name string, l Limit, patience time.Dur
 		case <-alarm.C:
 		case <-ctx.Done():
 			alarm.Stop()
-			return fmt.Errorf("wait for a call budget: %w", ctx.Err())
+			return left(ctx)
 		}
 	}
 }
@@ -107,8 +117,8 @@ func (b *localBudget) tally(name string) *tally {
 }
 
 func (b *localBudget) Take(ctx context.Context, name string, l Limit) error {
-	if err := errors.Join(l.check(), ctx.Err()); err != nil {
-		return fmt.Errorf("take from a call budget: %w", err)
+	if err := cmp.Or(l.check(), left(ctx)); err != nil {
+		return err
 	}
 	t, now := b.tally(name), b.wall()
 	if wait := t.pausedFor(now); wait > 0 {

@@ -1,8 +1,8 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -28,8 +28,8 @@ func newSharedBudget(l *link, o Options) *sharedBudget {
 }
 
 func (b *sharedBudget) Take(ctx context.Context, name string, l Limit) error {
-	if err := errors.Join(l.check(), ctx.Err()); err != nil {
-		return fmt.Errorf("take from a call budget: %w", err)
+	if err := cmp.Or(l.check(), left(ctx)); err != nil {
+		return err
 	}
 	t := b.alone.tally(name)
 	if wait := t.pausedFor(b.link.wall()); wait > 0 {
@@ -47,7 +47,7 @@ func (b *sharedBudget) Take(ctx context.Context, name string, l Limit) error {
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("take from a call budget: %w", ctx.Err())
+		return left(ctx)
 	case err != nil:
 		return t.take(b.link.wall(), l.share(b.replicas))
 	case pause > 0:

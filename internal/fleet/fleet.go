@@ -15,8 +15,8 @@ import (
 // name has one limit at a time.
 type Budget interface {
 	// Take takes one call; nil says make it now. Throttled, with RetryAfter: the
-	// budget is used up or paused and nothing was taken. Invalid: the limit makes
-	// no sense. A context that ended gives its own error.
+	// budget is used up or paused and nothing was taken; or without, when ctx has
+	// ended. Invalid: the limit makes no sense. With any error no call is made.
 	Take(ctx context.Context, name string, l Limit) error
 	// Pause stops all calls under a name for a while, because the other side said
 	// so. Of two pauses the one that ends later holds.

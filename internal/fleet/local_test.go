@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -88,7 +89,7 @@ func TestWhoLeavesStopsWaiting(t *testing.T) {
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()
 		began := time.Now()
-		if err := Wait(ctx, b, "name", Limit{}, 2*time.Hour); err == nil || fault.ClassOf(err) != "" {
+		if err := Wait(ctx, b, "name", Limit{}, 2*time.Hour); !errors.Is(err, context.DeadlineExceeded) || !fault.Is(err, fault.Throttled) {
 			t.Errorf("left with %v", err)
 		}
 		if took := time.Since(began); took != time.Second {

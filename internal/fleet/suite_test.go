@@ -166,7 +166,7 @@ func whoLeftTakesNothing(ctx context.Context, a, b *Fleet) error {
 	left, leave := context.WithCancel(ctx)
 	leave()
 	l := Limit{Calls: 1, Per: time.Hour}
-	if err := a.Budget.Take(left, "left", l); !errors.Is(err, context.Canceled) {
+	if err := a.Budget.Take(left, "left", l); !errors.Is(err, context.Canceled) || !fault.Is(err, fault.Throttled) {
 		return fmt.Errorf("a context that ended: %w", err)
 	}
 	return b.Budget.Take(ctx, "left", l)
