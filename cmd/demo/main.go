@@ -196,6 +196,11 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 	s.killer = newKiller(s.child, rand.New(rand.NewPCG(o.seed, 2)), o.kills, begins.Add(time.Hour), stop) //nolint:gosec // as above
 	killer.Store(s.killer)
 	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer, markets: o.markets}
+	if len(o.markets) > 1 {
+		if s.play.links, s.play.dealer, err = s.client.partners(ctx, o.markets); err != nil {
+			return s, err
+		}
+	}
 	s.play.schedule(o.buyers)
 	return s, nil
 }

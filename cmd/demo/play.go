@@ -22,6 +22,8 @@ type play struct {
 	stop    time.Time // when usage stops
 	killer  *killer
 	markets []string
+	links   map[string]string // a partner's, by marketplace
+	dealer  string            // the id of the partner who resells
 
 	buyers []*buyer
 	met    met
@@ -35,6 +37,7 @@ type buyer struct {
 	n        int
 	market   string
 	id       string // at the simulator
+	account  string
 	purchase string // the marketplace's key of it
 	r        *rand.Rand
 
@@ -70,11 +73,11 @@ func (p *play) schedule(buyers int) {
 }
 
 func (p *play) buy(b *buyer) error {
-	bought, err := p.sim.Buy(p.ctx, simulator.Purchase{Marketplace: b.market})
+	bought, err := p.sim.Buy(p.ctx, p.purchaseBy(b))
 	if err != nil {
 		return err
 	}
-	b.id, b.purchase = bought.ID, bought.Purchase
+	b.id, b.account, b.purchase = bought.ID, bought.Account, bought.Purchase
 	span := p.stop.Sub(p.sim.Now())
 	// One buyer of a marketplace in three cancels; the second one always does.
 	turn := b.n / len(p.markets)

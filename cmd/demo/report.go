@@ -28,10 +28,13 @@ type report struct {
 		Duplicates  int `json:"duplicates"`
 		Quarantined int `json:"quarantined"`
 	} `json:"deliveries"`
-	Kills int            `json:"kills"`
-	Met   map[string]int `json:"met"`
+	Kills       int            `json:"kills"`
+	Met         map[string]int `json:"met"`
+	Attribution []attribution  `json:"attribution,omitempty"`
+	Value       []channelValue `json:"value_by_channel,omitempty"`
 
 	problems []string
+	mistaken []string // tags that are not what the buyers did
 }
 
 // meter is one meter of one purchase: what the script did, where the app has it,
@@ -125,6 +128,11 @@ func (s *stage) report() (report, error) {
 	for _, at := range slices.SortedFunc(maps.Keys(rows), func(a, b [2]string) int { return strings.Compare(a[0]+a[1], b[0]+b[1]) }) {
 		r.Meters = append(r.Meters, *rows[at])
 	}
+	if len(s.o.markets) > 1 {
+		if err := s.attribute(&r); err != nil {
+			return r, err
+		}
+	}
 	return r, r.add()
 }
 
@@ -215,7 +223,7 @@ func (r *report) wrong(o options) []string {
 		want(r.Met[k] > 0, "no %s was met", k)
 	}
 	slices.Sort(out)
-	return out
+	return append(out, r.mistaken...)
 }
 
 // table prints the report for people.

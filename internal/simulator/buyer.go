@@ -129,10 +129,22 @@ func (b *buyer) follow(link string) {
 			if strings.HasPrefix(link, "/") {
 				link = b.s.app() + link
 			}
-			if p, err := b.browser.get(ctx, link); err != nil {
-				b.problem(err.Error())
-			} else if p.status >= 400 {
-				b.problem(fmt.Sprintf("referral link answered %d", p.status))
+			for { // a page that does not load is loaded again
+				p, err := b.browser.get(ctx, link)
+				switch {
+				case err == nil && p.status < http.StatusInternalServerError:
+					if p.status >= http.StatusBadRequest {
+						b.problem(fmt.Sprintf("referral link answered %d", p.status))
+					}
+					return
+				case err != nil:
+					b.problem(err.Error())
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
 			}
 		})
 	})
