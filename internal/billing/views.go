@@ -159,7 +159,7 @@ func (s *Service) Hours(ctx context.Context, sub id.Subscription) ([]HourView, e
 	for _, r := range recs {
 		v, k := view(r), key{r.Hour.Unix(), r.Meter}
 		i, ok := at[k]
-		if !ok {
+		if !ok || out[i].Record != nil { // a slot may have parts, and a meter several dimensions
 			i = len(out)
 			out = append(out, HourView{Meter: r.Meter, Hour: r.Hour, Starts: r.Hour.Start(), Measured: "0", Corrected: "0"})
 		}
