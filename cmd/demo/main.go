@@ -64,6 +64,7 @@ type options struct {
 	weather      string
 	markets      []string
 	kills        int
+	database     string
 	once, json   bool
 	verbose      bool
 }
@@ -81,6 +82,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	fs.StringVar(&o.weather, "weather", string(simulator.WeatherHostile), "hostile or good")
 	markets := fs.String("markets", "aws", "where they buy: aws, gcp, azure, separated by commas")
 	fs.IntVar(&o.kills, "kill", 0, "how often the app is killed and started again")
+	fs.StringVar(&o.database, "database-url", "", "an empty PostgreSQL database for the app; default SQLite in a temporary folder")
 	fs.BoolVar(&o.once, "once", false, "end when everything is billed, instead of staying up")
 	fs.BoolVar(&o.json, "json", false, "print one JSON document on standard output")
 	fs.BoolVar(&o.verbose, "v", false, "show the app's whole log on standard error")
@@ -245,6 +247,9 @@ func (s *stage) settings() (env []string, url, embedded string, err error) {
 		// A marketplace that fails is asked again within milliseconds: the clock waits for it.
 		"TAILMARKET_METERING_BACKOFF_BASE=5ms", "TAILMARKET_METERING_BACKOFF_MAX=40ms", "TAILMARKET_METERING_SWEEP_EVERY=20m",
 	)
+	if s.o.database != "" {
+		env = append(env, "TAILMARKET_DATABASE_URL="+s.o.database)
+	}
 	for _, m := range s.o.markets {
 		of, err := s.seller(m, "http://"+ports[0])
 		if err != nil {
