@@ -509,3 +509,47 @@ func TestWhomGoogleMeters(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatMovedToAnotherEntitlementKeepsItsNetwork(t *testing.T) {
+	t.Parallel()
+	steps := []step{
+		{event: &marketplace.Event{Kind: marketplace.Observed, At: at(1), Version: at(1), Observed: &marketplace.Observation{Entitled: true}}},
+		{fact: &subscription.Fact{Kind: subscription.FactClaimed, At: at(1)}},
+		{fact: &subscription.Fact{Kind: subscription.FactReady, At: at(1)}},
+		{event: &marketplace.Event{Kind: marketplace.Ended, At: at(5), Version: at(5), Reason: "CANCELLED"}},
+	}
+	for reason, want := range map[string]subscription.Access{"migrated": subscription.AccessKeep, "user-cancelled": subscription.AccessRevoked} {
+		f := runAt(marketplace.GCP, append(steps[:4:4], step{event: &marketplace.Event{
+			Kind: marketplace.Observed, At: at(6), Version: at(6), Reason: reason, Observed: &marketplace.Observation{Ended: true, EndsAt: at(5)},
+		}}))
+		if got := subscription.AccessOf(f, at(10)); got != want || !f.EndsAt().Equal(at(5)) {
+			t.Errorf("%s: access %s, ends at %v", reason, got, f.EndsAt())
+		}
+	}
+}
+
+func TestWhatABuyerReadsWhileAMarketplaceActs(t *testing.T) {
+	t.Parallel()
+	bought := step{event: &marketplace.Event{Kind: marketplace.Observed, At: at(1), Version: at(1), Observed: &marketplace.Observation{Awaits: marketplace.Approve}}}
+	reserved := step{event: &marketplace.Event{Kind: marketplace.Observed, At: at(1), Version: at(1), Observed: &marketplace.Observation{Awaits: marketplace.Activate}}}
+	fact := func(kind subscription.FactKind) step {
+		return step{fact: &subscription.Fact{Kind: kind, At: at(1)}}
+	}
+	claimed, live, ready := fact(subscription.FactClaimed), fact(subscription.FactLive), fact(subscription.FactReady)
+	for name, c := range map[string]struct {
+		at      marketplace.ID
+		steps   []step
+		waiting string
+		act     subscription.Party
+	}{
+		"Google, while the product observes": {marketplace.GCP, []step{bought, claimed}, "the marketplace to confirm", subscription.Us},
+		"Google, approved":                   {marketplace.GCP, []step{bought, claimed, live}, "the marketplace to confirm", subscription.Market},
+		"Azure, no network yet":              {marketplace.Azure, []step{reserved, claimed, live}, "your network", subscription.Us},
+		"Azure, to be activated":             {marketplace.Azure, []step{reserved, claimed, live, ready}, "to start your subscription", subscription.Market},
+	} {
+		got := subscription.StatusOf(subscription.Subscription{Marketplace: c.at, Facts: runAt(c.at, c.steps)}, at(5))
+		if !strings.Contains(got.Waiting, c.waiting) || got.Act != c.act {
+			t.Errorf("%s: waits for %q, %s acts", name, got.Waiting, got.Act)
+		}
+	}
+}

@@ -55,9 +55,14 @@ func StatusOf(sub Subscription, now time.Time) Status {
 		if f.StartsAt.After(now) {
 			st.Waiting, st.Usually = "the agreed start of the purchase", "until "+f.StartsAt.Format("2 January 2006 15:04 MST")
 		}
+		if f.Seen.Awaits != "" && f.LiveFrom.IsZero() { // it waits for us, and we only watch
+			st.Reason, st.Act, st.Usually = "this product is not open yet; your purchase is safe and is approved when it opens", Us, "the seller opens it; ask them when"
+		}
 	case StateProvisioning:
 		st.Waiting, st.Act, st.Usually = "your network to be set up", Us, "under a minute"
 		switch {
+		case !f.ReadyAt.IsZero(): // made, and not billed yet
+			st.Waiting, st.Act, st.Usually = "the marketplace to start your subscription", Market, "a few minutes"
 		case f.Blocked.Reason != "":
 			st.Reason, st.Waiting, st.Usually = f.Blocked.Reason, "a person on our side to look at it", "one working day"
 		case f.LiveFrom.IsZero():
