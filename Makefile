@@ -29,8 +29,10 @@ heavy: ## what CI runs beyond the tests: chance again and again, killed apps, eq
 	go build -o bin/demo ./cmd/demo
 	for seed in $(or $(SEEDS),1 2 3); do $(call play,-seed $$seed); done
 	$(call play,-seed 4 -kill 50)
+	$(call play,-seed 5 -markets aws$(comma)gcp$(comma)azure -buyers 12)
 
-play = echo "demo $(1)"; timeout 180 bin/demo -once -json $(1) >bin/demo.json 2>bin/demo.log || { tail -n 40 bin/demo.log; cat bin/demo.json; exit 1; }
+comma := ,
+play = echo "demo $(1)"; timeout 240 bin/demo -once -json $(1) >bin/demo.json 2>bin/demo.log || { tail -n 40 bin/demo.log; cat bin/demo.json; exit 1; }
 
 bench: ## every benchmark, about a second each
 	go test -run '^$$' -bench . -benchmem -timeout=10m ./...
