@@ -427,14 +427,22 @@ func (s *Service) freeze(ctx context.Context, tx Tx, x seal, r *Record) error {
 	return tx.FreezeRecord(ctx, *r)
 }
 
-// thaw reads what was frozen, and refuses what was changed since.
-func thaw(r Record) (marketplace.Record, error) {
+// read is what was frozen; what was changed since is refused.
+func read(r Record) (f frozen, err error) {
 	if sum := sha256.Sum256(r.Frozen); string(sum[:]) != string(r.Hash) {
-		return marketplace.Record{}, fault.New(fault.Invalid, "record %s is not what was frozen", r.ID)
+		return f, fault.New(fault.Invalid, "record %s is not what was frozen", r.ID)
 	}
-	var f frozen
 	if err := json.Unmarshal(r.Frozen, &f); err != nil {
-		return marketplace.Record{}, fmt.Errorf("read record %s: %w", r.ID, err)
+		return f, fmt.Errorf("read record %s: %w", r.ID, err)
+	}
+	return f, nil
+}
+
+// thaw is what was frozen, in the form that is sent.
+func thaw(r Record) (marketplace.Record, error) {
+	f, err := read(r)
+	if err != nil {
+		return marketplace.Record{}, err
 	}
 	h, err := clock.ParseHour(f.Hour)
 	if err != nil {

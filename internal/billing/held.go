@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/billing/ledger"
@@ -34,6 +35,12 @@ func (s *Service) resume(ctx context.Context, tx Tx, t Terms, acct Account, endi
 		if err != nil {
 			return err
 		}
+		if r.Reason == ledger.InvalidRecord && !ending {
+			if err := s.rewrite(ctx, tx, acct, r, now); err != nil {
+				return err
+			}
+			continue
+		}
 		refused, wait, suspended := lastRefusal(r)
 		resumed, inTime := !ending && t.SwitchedAt.After(refused), !now.After(r.Deadline)
 		if !suspended || !resumed && !(inTime && (ending || !now.Before(refused.Add(wait)))) {
@@ -57,6 +64,27 @@ func (s *Service) resume(ctx context.Context, tx Tx, t Terms, acct Account, endi
 		return nil
 	}
 	return tx.Mark(ctx, "submit", string(acct.Marketplace), now)
+}
+
+// rewrite frees a record that was refused as invalid and would be written otherwise
+// today: under another plan or identity, learnt since. Its units are open again, and
+// the next seal puts them where they belong; the record is never sent again.
+func (s *Service) rewrite(ctx context.Context, tx Tx, acct Account, r Record, now time.Time) error {
+	was, err := read(r)
+	if err != nil {
+		return nil // it is reported where it would be sent
+	}
+	t, err := tx.Terms(ctx, r.Subscription, r.From)
+	if err != nil {
+		return fmt.Errorf("terms of %s at %s: %w", r.Subscription, r.From.Format(time.RFC3339), err)
+	}
+	if t.planAt(r.From) == was.Plan && t.Identity == was.Identity {
+		return nil
+	}
+	if err := tx.LockBilling(ctx, Scope{acct.Lineage, r.Meter}); err != nil {
+		return err
+	}
+	return s.settleRecord(ctx, tx, acct, &r, ledger.Outcome{State: ledger.RecordFreed, Goes: ledger.Open, Reason: ledger.InvalidRecord}, now)
 }
 
 // lastRefusal is when a held record was refused last, how long to wait before it is

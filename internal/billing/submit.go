@@ -28,7 +28,8 @@ const (
 
 // Submit sends what waits at a marketplace: nearest deadline first, in batches of
 // one group, each record at most once in a run (but for a refused batch, which is
-// bisected). Nil and the zero time: nothing is left to send. An error has the
+// bisected). Nil and the zero time: nothing is left to send; nil and a time: nothing
+// but records that it makes no sense to send before. An error has the
 // class that decides the back-off; what was not settled is sent again, identical.
 //
 // A run that dies leaves attempts without an answer. The next run takes them as
@@ -46,7 +47,7 @@ func (s *Service) Submit(ctx context.Context, subject string) (again time.Time, 
 	if err := r.all(ctx); err != nil {
 		return again, fmt.Errorf("submit to %s: %w", m, err)
 	}
-	return again, nil
+	return r.again, nil
 }
 
 // recover judges the records of calls that nobody waits for any more.
@@ -84,6 +85,8 @@ type run struct {
 	v       Submitter
 	tried   map[id.Record]bool
 	broken  int   // records that are not what was frozen
+	later   int   // records that wait for again
+	again   time.Time
 	trouble error // the first call that went wrong
 	bad     int   // calls in a row that went wrong
 }
@@ -139,8 +142,8 @@ func (r *run) left(ctx context.Context) error {
 	if r.trouble != nil {
 		return r.trouble
 	}
-	waiting, err := r.Store.Sendable(ctx, r.m, r.broken+1)
-	if err != nil || len(waiting) <= r.broken {
+	waiting, err := r.Store.Sendable(ctx, r.m, r.broken+r.later+1)
+	if err != nil || len(waiting) <= r.broken+r.later {
 		return err // a broken record waits for a person, not for another run
 	}
 	return fault.New(fault.Unavailable, "%s did not settle every record; they are sent again", r.m)
@@ -276,8 +279,9 @@ func parcels(begun []begunParcel) []parcel {
 // begin stores an attempt for each record that may still be sent, and moves it to
 // sent. What somebody else settled meanwhile is left out.
 func (r *run) begin(ctx context.Context, batch []parcel) (begun []begunParcel, err error) {
+	var waits []time.Time
 	err = r.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) error {
-		begun = begun[:0]
+		begun, waits = begun[:0], waits[:0]
 		recs := make([]Record, len(batch))
 		for i, p := range batch {
 			recs[i] = p.rec
@@ -300,6 +304,10 @@ func (r *run) begin(ctx context.Context, batch []parcel) (begun []begunParcel, e
 				}
 				continue
 			}
+			if at := refusedUntil(rec); r.Now().Before(at) {
+				waits = append(waits, at)
+				continue
+			}
 			a := Attempt{ID: id.NewAttempt(), Record: rec.ID, N: len(rec.Attempts) + 1, Call: call, BegunAt: r.Now(), WallAt: r.Wall()}
 			if err := tx.AddAttempt(ctx, a); err != nil {
 				return err
@@ -314,7 +322,31 @@ func (r *run) begin(ctx context.Context, batch []parcel) (begun []begunParcel, e
 	if err != nil {
 		return nil, fmt.Errorf("store %d attempts: %w", len(batch), err)
 	}
+	for _, at := range waits {
+		if r.later++; r.again.IsZero() || at.Before(r.again) {
+			r.again = at
+		}
+	}
 	return begun, nil
+}
+
+// refusedUntil is when a record is sent again whose last attempt was refused for
+// good while an earlier one may have been recorded: asked at once, the vendor says
+// the same. A purchase that is suspended in between looks like this. Zero for any
+// other record.
+func refusedUntil(r Record) time.Time {
+	if len(r.Attempts) == 0 || judge(r).State != ledger.RecordUnsure {
+		return time.Time{}
+	}
+	last := r.Attempts[len(r.Attempts)-1] // in the order in which they were made
+	if !last.Answer.Refuses() {
+		return time.Time{}
+	}
+	at := last.AnsweredAt.Add(askSuspended)
+	if parked := r.Deadline.Add(time.Second); parked.Before(at) {
+		return parked
+	}
+	return at
 }
 
 // lockRecords locks the scopes of records in the one order. The lineage may have

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,9 +44,11 @@ type meteredBuyer struct {
 	corrects int
 }
 
-// meteredWorld is the pipeline between a real store and AWS's wire.
+// meteredWorld is the pipeline between a real store and a marketplace's wire.
 type meteredWorld struct {
 	t     *testing.T
+	m     marketplace.ID
+	month func(time.Time) string // the counting period, in the script's own arithmetic
 	sim   *simulator.Simulator
 	store *store.Store
 	bill  *billing.Service
@@ -53,11 +56,11 @@ type meteredWorld struct {
 	n     int
 }
 
-func openMetered(t *testing.T, s *store.Store, seed uint64) *meteredWorld {
+// openSimulated starts the marketplaces, and a client that trusts them.
+func openSimulated(t *testing.T, o simulator.Options) (*simulator.Simulator, *http.Client, *x509.CertPool) {
 	t.Helper()
-	sim, err := simulator.New(simulator.Options{
-		Seed: seed, Weather: simulator.WeatherHostile, Channel: simulator.ChannelHTTPS, Start: time.Date(2026, 11, 30, 9, 0, 0, 0, time.UTC),
-	})
+	o.Weather, o.Channel, o.Start = simulator.WeatherHostile, simulator.ChannelHTTPS, time.Date(2026, 11, 30, 9, 0, 0, 0, time.UTC)
+	sim, err := simulator.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +82,12 @@ func openMetered(t *testing.T, s *store.Store, seed uint64) *meteredWorld {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	t.Cleanup(transport.CloseIdleConnections)
+	return sim, &http.Client{Transport: transport, Timeout: 30 * time.Second}, roots
+}
+
+func openMetered(t *testing.T, s *store.Store, seed uint64) *meteredWorld {
+	t.Helper()
+	sim, client, _ := openSimulated(t, simulator.Options{Seed: seed})
 	product, cat := sim.Options().Products[0], catalog.Default()
 	header, key := sim.EventKey()
 	quiet := slog.New(slog.DiscardHandler)
@@ -86,14 +95,14 @@ func openMetered(t *testing.T, s *store.Store, seed uint64) *meteredWorld {
 		Region: sim.Options().Region, SellerAccount: sim.Options().SellerAccount, Endpoint: sim.AWSURL(), QueueURL: sim.QueueURL(), EventKeyHeader: header, EventKey: key,
 		AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "not-a-secret",
 		Listings: []aws.Listing{{Product: cat.Products[0].ID, ProductCode: product.Code, ProductID: product.ID, Dimensions: product.Dimensions}},
-	}.Open(t.Context(), &http.Client{Transport: transport, Timeout: 30 * time.Second}, quiet, sim.Now)
+	}.Open(t.Context(), client, quiet, sim.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	bill := billing.New(billing.Options{
 		Store: s, Catalog: cat, Vendors: map[marketplace.ID]billing.Submitter{marketplace.AWS: adapter}, Now: sim.Now, Wall: time.Now, Log: quiet,
 	})
-	return &meteredWorld{t: t, sim: sim, store: s, bill: bill, rng: rand.New(rand.NewPCG(seed, 7))} // a story is told again by its seed
+	return &meteredWorld{t: t, m: marketplace.AWS, month: month, sim: sim, store: s, bill: bill, rng: rand.New(rand.NewPCG(seed, 7))} // a story is told again by its seed
 }
 
 func (w *meteredWorld) ok(err error) {
@@ -200,12 +209,12 @@ func (w *meteredWorld) collect(b *meteredBuyer) {
 	}
 	for range w.rng.IntN(3) {
 		name := fmt.Sprint("person ", w.rng.IntN(12))
-		b.people[month(used)+name] = true
+		b.people[w.month(used)+name] = true
 		add("active_user", name+strconv.Itoa(len(out)), "1")
 		out[len(out)-1].Of = name
 	}
 	q := int64(40 + w.rng.IntN(30))
-	b.peak[month(used)] = max(b.peak[month(used)], q)
+	b.peak[w.month(used)] = max(b.peak[w.month(used)], q)
 	add("tagged_resource", "", strconv.FormatInt(q, 10))
 	m := int64(w.rng.IntN(30000))
 	b.minutes += m
@@ -219,7 +228,7 @@ func (w *meteredWorld) submit() {
 	w.t.Helper()
 	var err error
 	for range 20 {
-		if _, err = w.bill.Submit(w.t.Context(), string(marketplace.AWS)); err == nil {
+		if _, err = w.bill.Submit(w.t.Context(), string(w.m)); err == nil {
 			return
 		}
 		if fault.ClassOf(err) == "" {
@@ -290,17 +299,36 @@ func meterThroughWeather(t *testing.T, w *meteredWorld) {
 	}
 }
 
+type billLine struct{ purchase, meter string }
+
+// billed is what the marketplace charges for each meter, under whatever dimensions.
+func (w *meteredWorld) billed() map[billLine]string {
+	w.t.Helper()
+	sums := map[billLine]int64{}
+	for _, l := range w.sim.Bill().Lines {
+		exact := l.Exact
+		if exact == "" {
+			exact = strconv.FormatInt(l.Quantity, 10)
+		}
+		q, err := money.Parse(exact, money.MaxScale)
+		w.ok(err)
+		meter := strings.TrimPrefix(l.Dimension[strings.LastIndex(l.Dimension, "/")+1:], "enterprise_")
+		sums[billLine{l.Purchase, meter}] += q
+	}
+	out := map[billLine]string{}
+	for l, q := range sums {
+		out[l] = money.Format(q, money.MaxScale)
+	}
+	return out
+}
+
 func (w *meteredWorld) compare(buyers []*meteredBuyer) {
 	w.t.Helper()
 	rep, err := w.bill.Conservation(w.t.Context())
 	if w.ok(err); rep.Broken != 0 || rep.Unsure != "0" {
 		w.t.Fatalf("unsure %s, broken: %v", rep.Unsure, rep.Problems)
 	}
-	type line struct{ licence, dimension string }
-	billed := map[line]string{}
-	for _, l := range w.sim.Bill().Lines {
-		billed[line{l.LicenseArn, l.Dimension}] = strconv.FormatInt(l.Quantity, 10)
-	}
+	billed := w.billed()
 	corrected := 0
 	for _, b := range buyers {
 		peak := int64(0)
@@ -318,9 +346,9 @@ func (w *meteredWorld) compare(buyers []*meteredBuyer) {
 			if m.Measured != expected[m.Meter] {
 				w.t.Errorf("%s used %s %s, the ledger measured %s", b.ID, expected[m.Meter], m.Meter, m.Measured)
 			}
-			key := line{b.LicenseArn, m.Meter}
+			key := billLine{b.Purchase, m.Meter}
 			if billed[key] != m.Accepted || m.Accepted == "0" || m.Open != "0" || m.Queued != "0" || m.Sent != "0" || m.Held != "0" {
-				w.t.Errorf("%s %s: AWS bills %s, the ledger says %+v", b.ID, m.Meter, billed[key], m)
+				w.t.Errorf("%s %s: the marketplace bills %s, the ledger says %+v", b.ID, m.Meter, billed[key], m)
 			}
 			delete(expected, m.Meter)
 			delete(billed, key)
@@ -330,6 +358,6 @@ func (w *meteredWorld) compare(buyers []*meteredBuyer) {
 		}
 	}
 	if len(billed) > 0 || corrected == 0 {
-		w.t.Errorf("AWS bills what nobody used: %v; %d corrections", billed, corrected)
+		w.t.Errorf("the marketplace bills what nobody used: %v; %d corrections", billed, corrected)
 	}
 }

@@ -509,6 +509,62 @@ func TestMeteringAzureSuspended(t *testing.T) {
 			}
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "1", ledger.Held: "1"})
 		},
+		"the answer was lost, and now it is suspended: nobody knows, nothing is held up, and it is asked for every hour": func(w *cloudWorld) {
+			w.v.weather = func(call int, _ []marketplace.Record) string {
+				if call == 1 {
+					clear(w.v.slots) // Microsoft looks at the purchase before it looks at the slot
+					return "lost"
+				}
+				return ""
+			}
+			w.use("api_request", "1", "", w.now)
+			w.passes(1)
+			_ = w.try()
+			w.suspended = true
+			clear(w.v.slots)
+			_ = w.try()
+			w.places("api_request", map[ledger.Place]string{ledger.Unsure: "1"})
+			calls := w.v.call
+			again, err := w.Submit(w.t.Context(), string(w.m))
+			if err != nil || again.Sub(w.now) != time.Hour || w.v.call != calls {
+				w.t.Fatalf("again %s, %d calls more: %v", again, w.v.call-calls, err)
+			}
+			w.use("api_request", "2", "", w.now)
+			w.passes(1)
+			w.send()
+			if w.v.call != calls+1 { // both in one call
+				w.t.Fatalf("%d calls", w.v.call-calls)
+			}
+			w.suspended = false
+			w.edit(func(x *billing.Terms) { x.SwitchedAt = w.now.Add(time.Second) })
+			w.passes(1)
+			w.send()
+			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "3"})
+			w.identical()
+		},
+		"refused under a plan that, as is learnt later, was not in force: written again under the right one": func(w *cloudWorld) {
+			w.plans("standard")
+			w.v.takes = func(r marketplace.Record) marketplace.Receipt {
+				if r.Identity.Plan == "standard" {
+					return marketplace.Receipt{Outcome: marketplace.OutcomeInvalid}
+				}
+				return w.microsoft(r)
+			}
+			w.use("api_request", "1", "", w.now)
+			first := w.now
+			w.passes(2)
+			w.send()
+			w.places("api_request", map[ledger.Place]string{ledger.Held: "1"})
+			w.plans("pro")
+			w.passes(1)
+			w.send()
+			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "1"})
+			w.charged("api_request", "1")
+			if r := w.record("api_request", first); r.State != ledger.RecordFreed || r.Reason != ledger.InvalidRecord {
+				w.t.Fatalf("%+v", r)
+			}
+			w.found(billing.FindHeld)
+		},
 		"cancelled while suspended: what is older than the window is written off": func(w *cloudWorld) {
 			w.suspended = true
 			w.use("api_request", "1", "", w.now)

@@ -107,7 +107,7 @@ func Judge(frozen int64, attempts []Attempt, fenced bool) Outcome {
 			duplicate++
 		case !a.Answer.proven():
 			unproven++
-		case a.Answer.refusal() && a.N >= released && (refusal.Answer == "" || a.N > refusal.N):
+		case a.Answer.Refuses() && a.N >= released && (refusal.Answer == "" || a.N > refusal.N):
 			refusal = a
 		}
 	}
@@ -164,9 +164,9 @@ func (o Outcome) MaySend() bool {
 	return o.State == RecordQueued || o.State == RecordUnsure && !o.Conflict
 }
 
-// refusal reports whether the answer is about this record for good, and not
+// Refuses reports whether the answer is about this record for good, and not
 // about the call it happened to be in.
-func (a Answer) refusal() bool {
+func (a Answer) Refuses() bool {
 	switch a {
 	case NoSubscriber, InvalidHere, TooOld, SuspendedHere, RefusedHere:
 		return true
