@@ -85,7 +85,8 @@ func TestBilledLicencesNobodyKnowsAreRows(t *testing.T) {
 	t.Parallel()
 	rows := map[string]*meter{}
 	err := bill(simulator.Bill{Lines: []simulator.BillLine{
-		{Marketplace: "gcp", Purchase: "known", Dimension: "tailnet.example/active_user", Quantity: 1}, {Marketplace: "gcp", Purchase: "known", Dimension: "tailnet.example/enterprise_active_user", Quantity: 2},
+		{Marketplace: "gcp", Purchase: "known", Dimension: "tailnet.example/active_user", Quantity: 1},
+		{Marketplace: "gcp", Purchase: "known", Dimension: "tailnet.example/enterprise_active_user", Quantity: 2},
 		{Marketplace: "aws", Purchase: "arn:stray", Dimension: "active_user", Quantity: 4},
 	}}, map[string]string{"gcp known": "sub_1"}, func(_, sub, name string) *meter {
 		if rows[sub+" "+name] == nil {

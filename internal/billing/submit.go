@@ -84,8 +84,8 @@ type run struct {
 	m       marketplace.ID
 	v       Submitter
 	tried   map[id.Record]bool
-	broken  int   // records that are not what was frozen
-	later   int   // records that wait for again
+	broken  int // records that are not what was frozen
+	later   int // records that wait for again
 	again   time.Time
 	trouble error // the first call that went wrong
 	bad     int   // calls in a row that went wrong

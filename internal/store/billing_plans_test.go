@@ -229,7 +229,7 @@ func TestMeteringPlanChangeStory(t *testing.T) {
 			w.use("api_request", "4", "", change)
 			at := w.now
 			w.passes(1)
-			all, err := w.db.Store.ListEntries(w.t.Context(), w.sub, "api_request", clock.HourOf(at))
+			all, err := w.db.ListEntries(w.t.Context(), w.sub, "api_request", clock.HourOf(at))
 			w.ok(err)
 			moved := slices.ContainsFunc(all, func(e ledger.Entry) bool {
 				return e.Plan == "pro" && e.Reason == ledger.SlotTaken && e.Quantity == 40
