@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/tailmarket/tailmarket/internal/app"
@@ -70,8 +71,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if _, err := io.WriteString(stderr, usage); err != nil {
 		return err
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		return errors.New("name a command")
+	case slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]):
+		return nil
 	}
 	return fmt.Errorf("there is no command %q", args[0])
 }
@@ -103,7 +107,12 @@ func (e env) with(ctx context.Context, more func(*flag.FlagSet), do func(*app.Ba
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(b), b.Close())
+	if err = do(b); err != nil && e.command != "serve" && e.command != "migrate" {
+		if v, verr := b.Store.Version(ctx); verr == nil && v == 0 { // such as from another folder than the server's
+			err = fmt.Errorf("%w\nthe database of these settings is empty: “api config” shows where it is, “api migrate” makes its schema", err)
+		}
+	}
+	return errors.Join(err, b.Close())
 }
 
 func serve(ctx context.Context, e env) error {

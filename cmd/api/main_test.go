@@ -87,6 +87,8 @@ func TestCommands(t *testing.T) {
 		"product alone is refused":      {[]string{"product"}, nil, "", "go-live -from HOUR"},
 		"a link for the operator":       {[]string{"operator-link"}, migrated(t), "http://127.0.0.1:8080/operator/enter/", ""},
 		"an unknown command is refused": {[]string{"mirgate"}, nil, "", `no command "mirgate"`},
+		"an empty database is named":    {[]string{"conservation"}, []string{"TAILMARKET_DATA_DIR=" + dir + "/e"}, "", "“api migrate”"},
+		"help is no error":              {[]string{"-h"}, nil, "", ""},
 		"no command is refused":         {nil, nil, "", "name a command"},
 		"a misspelt setting is named":   {[]string{"config"}, []string{"TAILMARKET_DATADIR=x"}, "", "TAILMARKET_DATA_DIR"},
 		"an argument too many":          {[]string{"migrate", "now"}, nil, "", `no argument "now"`},

@@ -1,4 +1,4 @@
-// Command demo is the whole story on one machine: the marketplace and its clock
+// Command demo is the whole story on one machine: the marketplaces and their clock
 // here, the app as a process of its own on the embedded default, buyers who walk
 // through its pages, days of usage, and at the end the marketplace's bill beside
 // the app's ledger and beside what the script did. It compares them from outside,
@@ -221,7 +221,7 @@ func (s *stage) close() error {
 	return os.RemoveAll(s.dir)
 }
 
-// settings are the app's: the embedded default, and the simulator instead of AWS.
+// settings are the app's: the embedded default, and the simulator instead of the clouds.
 func (s *stage) settings() (env []string, url, embedded string, err error) {
 	ca := filepath.Join(s.dir, "ca.pem")
 	if err := os.WriteFile(ca, s.sim.CAPEM(), 0o600); err != nil {
@@ -316,10 +316,11 @@ func (s *stage) whereToLook(ctx context.Context, w io.Writer) error {
 	}
 	_, err = fmt.Fprintf(w, `
 Everything stays up until you press Ctrl-C; virtual time stands still.
-  the operator's pages   %s   (signs you in once; the outbox holds the buyers' links)
-  as a buyer             open a link from the outbox: it leads to that purchase's page
+  the operator's pages   %s   (signs you in once; the outbox holds the buyers' mail)
+  as a buyer             curl -X POST -d '{"marketplace":"%s"}' %s/buy    then advance the clock as below: the newest link in the outbox
+                         leads to that purchase's page for a day; those of the run are older, and no longer open one
   the API                curl -H "Authorization: Bearer $(cat %s)" %s/v1/subscriptions
   the marketplace        curl %s/bill    and    curl -X POST -d '{"by":"1h"}' %s/clock/advance
-`, link, filepath.Join(s.dir, "operator.key"), s.client.app, s.sim.ControlURL(), s.sim.ControlURL())
+`, link, s.o.markets[0], s.sim.ControlURL(), filepath.Join(s.dir, "operator.key"), s.client.app, s.sim.ControlURL(), s.sim.ControlURL())
 	return err
 }

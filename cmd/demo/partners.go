@@ -23,7 +23,7 @@ const (
 	dealer   = "Resale House"
 )
 
-// channels gives a third of the buyers each, mixed over marketplaces; one marketplace
+// channelOf gives each channel a third of the buyers, mixed over marketplaces; one marketplace
 // alone is the story of bills and has none.
 func channelOf(n int, markets []string) channel {
 	if len(markets) < 2 {

@@ -228,9 +228,9 @@ func (r *report) wrong(o options) []string {
 
 // table prints the report for people.
 func (r *report) table(out io.Writer) error {
-	text := "\nmarketplace\tsubscription\tmeter\texpected\tmeasured\tincluded\tcarried\twritten off\taccepted\tbilled\t\n"
+	text := "\nmarketplace\tsubscription\tmeter\texpected\tmeasured\tcredit left\tincluded\tcarried\twritten off\taccepted\tbilled\t\n"
 	for _, m := range r.Meters {
-		text += strings.Join([]string{m.Marketplace, m.Subscription, m.Meter, m.Expected, m.Measured, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed}, "\t") + "\t\n"
+		text += strings.Join([]string{m.Marketplace, m.Subscription, m.Meter, m.Expected, m.Measured, m.CreditLeft, m.Included, m.Carried, m.WrittenOff, m.Accepted, m.Billed}, "\t") + "\t\n"
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if _, err := io.WriteString(w, text); err != nil {
