@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/catalog"
@@ -25,8 +24,7 @@ type Selling struct {
 	Intake        *intake.Service
 	Adapters      map[marketplace.ID]marketplace.Adapter
 
-	base   *Base
-	forged atomic.Int64
+	base *Base
 }
 
 // OpenSelling builds the way in from the settings.
@@ -53,14 +51,11 @@ func (b *Base) OpenSelling(ctx context.Context) (*Selling, error) {
 // Markets are the marketplaces that are set up, in one order.
 func (s *Selling) Markets() []marketplace.ID { return slices.Sorted(maps.Keys(s.Adapters)) }
 
-// DeliveryForged counts what failed its check; nothing else of it is kept.
+// DeliveryForged says what failed its check; nothing of it is kept but the count of
+// answers (telemetry).
 func (s *Selling) DeliveryForged(m marketplace.ID, c marketplace.Channel) {
-	s.forged.Add(1)
 	s.base.Log.Warn("delivery forged", slog.String("marketplace", string(m)), slog.String("channel", string(c)))
 }
-
-// Forged is how many deliveries failed their check since the start.
-func (s *Selling) Forged() int64 { return s.forged.Load() }
 
 // Work is what this part does for due rows.
 func (s *Selling) Work() map[due.Kind]due.Work {

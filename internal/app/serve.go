@@ -25,6 +25,11 @@ import (
 // works due rows and reads queues until ctx ends, then stops in order. What a
 // person needs to begin with is written to out.
 func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
+	free, err := b.claimFolder()
+	if err != nil {
+		return err
+	}
+	defer free()
 	if _, err := b.Store.Migrate(ctx); err != nil {
 		return err
 	}
@@ -164,8 +169,7 @@ func (s *server) Stuck(ctx context.Context, limit int) ([]httpapi.StuckRow, erro
 const conservationEvery = 5 * time.Minute
 
 func (s *server) checkConservation(ctx context.Context) error {
-	for ctx.Err() == nil {
-		rest(ctx, conservationEvery)
+	for ; ctx.Err() == nil; rest(ctx, conservationEvery) {
 		report, err := s.bill.Conservation(ctx)
 		switch {
 		case ctx.Err() != nil:

@@ -888,7 +888,7 @@ func WelcomePage(s Site, m Market) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 78, "</strong>. You come back here, at your purchase.</li></ol><p class=\"fine\">You never need to subscribe a second time. The link in our mail leads to your purchase too.</p></article><article aria-labelledby=\"runs\"><h2 id=\"runs\">You run this server</h2><p>What is stuck, every purchase and where every unit is are on the operator's pages.</p><p><a role=\"button\" href=\"/operator\">Open the operator's pages</a></p><p class=\"fine\">Signing in takes a one-time link: the server prints one when it starts for the first time, and <code>api operator-link</code> prints another.</p></article></div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 78, "</strong>. You come back here, at your purchase.</li></ol><p class=\"fine\">You never need to subscribe a second time. The link in our mail leads to your purchase too.</p></article><article aria-labelledby=\"runs\"><h2 id=\"runs\">You run this server</h2><p>What is stuck, every purchase and where every unit is are on the operator's pages.</p><p><a role=\"button\" href=\"/operator\">Open the operator's pages</a></p><p class=\"fine\">Signing in takes a one-time link: the server prints one whenever it starts, and <code>api operator-link</code> prints another.</p></article></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -54,7 +54,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 // sqliteDSN: the order of pragmas matters, busy_timeout first. cache_size and
 // wal_autocheckpoint: with the defaults random keys spend most time in system
-// calls (libraries.md 4.1).
+// calls.
 func sqliteDSN(path string, write bool) string {
 	q := url.Values{}
 	for _, p := range []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-131072)", "wal_autocheckpoint(10000)"} {
@@ -77,6 +77,14 @@ func (s *Store) openSQLite(ctx context.Context, dir string) error {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
 	path := filepath.Join(dir, "tailmarket.db")
+	// Nobody else may read it, whatever the folder allows; the write-ahead log takes the same mode.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
 	engine := &sqlite.Driver{}
 	s.write = sql.OpenDB(connector{sqliteDSN(path, true), engine})
 	s.write.SetMaxOpenConns(1)
