@@ -247,9 +247,18 @@ func (s *Service) sealHour(ctx context.Context, tx Tx, x seal) (froze bool, err 
 	return froze, s.noteWaiting(ctx, tx, x, waiting, ledger.SlotTaken)
 }
 
-// setAllowances brings what the hour's terms include to what is known now.
+// setAllowances brings what the hour's terms include to what is known now. Usage
+// under a plan that the catalog does not know is in quarantine: what other plans
+// left does not wait for it.
 func (s *Service) setAllowances(ctx context.Context, tx Tx, x seal) error {
+	p, _, _, err := s.product(x.t)
+	if err != nil {
+		return err
+	}
 	for i, g := range x.t.within(x.slot) {
+		if _, known := p.Plan(g.plan); !known {
+			continue
+		}
 		t := x.t
 		if i > 0 {
 			y, err := s.under(ctx, tx, x, x.slot, g.from)
@@ -259,7 +268,6 @@ func (s *Service) setAllowances(ctx context.Context, tx Tx, x seal) error {
 			t = y.t
 		}
 		use := HourUse{Subscription: t.Subscription, Meter: x.m.ID, Hour: x.slot, Plan: g.plan}
-		var err error
 		if use.Allowance, use.PerHour, err = s.allowance(t, g.plan, x.m); err != nil {
 			return err
 		}

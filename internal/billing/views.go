@@ -150,11 +150,18 @@ func (s *Service) Hours(ctx context.Context, sub id.Subscription) ([]HourView, e
 		meter string
 	}
 	at := map[key]int{}
+	sums := map[key]HourUse{} // over the plans of an hour
 	var out []HourView
 	for _, u := range uses {
-		m := s.meterOf(acct.Product, u.Meter, 0)
-		at[key{u.Hour.Unix(), u.Meter}] = len(out)
-		out = append(out, HourView{Meter: u.Meter, Hour: u.Hour, Starts: u.Hour.Start(), Measured: m.Format(u.Measured), Corrected: m.Format(u.Corrected)})
+		m, k := s.meterOf(acct.Product, u.Meter, 0), key{u.Hour.Unix(), u.Meter}
+		if _, ok := at[k]; !ok {
+			at[k] = len(out)
+			out = append(out, HourView{Meter: u.Meter, Hour: u.Hour, Starts: u.Hour.Start()})
+		}
+		sum := sums[k]
+		sum.Measured, sum.Corrected = sum.Measured+u.Measured, sum.Corrected+u.Corrected
+		sums[k] = sum
+		out[at[k]].Measured, out[at[k]].Corrected = m.Format(sum.Measured), m.Format(sum.Corrected)
 	}
 	for _, r := range recs {
 		v, k := view(r), key{r.Hour.Unix(), r.Meter}

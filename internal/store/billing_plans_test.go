@@ -85,13 +85,14 @@ func TestMeteringPlanChanges(t *testing.T) {
 		{"what an old plan left goes forward, or back into a slot of its own", func(w *cloudWorld) {
 			w.passes(3) // idle
 			w.use("api_request", "3", "", minute(20))
+			w.use("api_request", "4", "", w.now) // of one month: one share of the record
 			w.use("transfer", "2", "", minute(20))
 			w.use("transfer", "5", "", w.now)
 			w.passes(1)
 		}, map[m][]string{
-			"aws":   {"api_request 3 10:00-11:00", "transfer 2 10:00-11:00", "transfer_pro 5 10:00-11:00"},
-			"azure": {"api_request 3 10:00-11:00 pro", "transfer 2 07:10-07:30 standard", "transfer_pro 5 10:00-11:00 pro"},
-			"gcp":   {"api_request 3 07:10-07:30", "transfer 2 07:10-07:30", "transfer_pro 5 10:00-11:00"},
+			"aws":   {"api_request 7 10:00-11:00", "transfer 2 10:00-11:00", "transfer_pro 5 10:00-11:00"},
+			"azure": {"api_request 7 10:00-11:00 pro", "transfer 2 07:10-07:30 standard", "transfer_pro 5 10:00-11:00 pro"},
+			"gcp":   {"api_request 3 07:10-07:30", "api_request 4 10:00-11:00", "transfer 2 07:10-07:30", "transfer_pro 5 10:00-11:00"},
 		}, nil},
 		{"no slot of the old plan is left", func(w *cloudWorld) {
 			w.use("transfer", "1", "", minute(20))
@@ -133,6 +134,30 @@ func TestMeteringPlanChanges(t *testing.T) {
 			"azure": {"api_request 2 07:10-07:30 standard", "api_request 2 08:00-09:00 pro"},
 			"gcp":   {"api_request 2 07:10-07:30", "api_request 2 07:30-08:00"},
 		}, nil},
+		{"included of a plan that came into an hour that is sealed", func(w *cloudWorld) {
+			w.including("6", "9")
+			w.use("api_request", "8", "", minute(20))
+			w.passes(1)
+			w.use("api_request", "5", "", minute(40))
+			w.passes(1)
+		}, map[m][]string{
+			"aws":   {"api_request 2 07:10-07:30", "api_request 2 08:00-09:00"},
+			"azure": {"api_request 2 07:10-07:30 standard", "api_request 2 08:00-09:00 pro"},
+			"gcp":   {"api_request 2 07:10-07:30", "api_request 2 08:00-09:00"},
+		}, nil},
+		{"a leftover at the end takes no slot of an hour before its plan", func(w *cloudWorld) {
+			w.plans("standard", billing.Stretch{Plan: "pro", Since: minute(60)})
+			w.now = minute(65)
+			w.use("transfer", "1", "", minute(61))
+			w.passes(1)
+			w.send()
+			w.end(minute(118)) // learnt late: the slot of the last hour is taken
+			w.now = minute(155)
+			w.use("transfer", "2", "", minute(62))
+			w.finish()
+		}, map[m][]string{
+			"aws": {"transfer_pro 1 08:00-09:00"}, "azure": {"transfer_pro 1 08:00-09:00 pro"}, "gcp": {"transfer_pro 1 08:00-09:00", "transfer_pro 2 08:00-08:58"},
+		}, map[m]string{"aws": "2", "azure": "2"}},
 		{"who was seen belongs to the plan in force when the hour began", func(w *cloudWorld) {
 			w.use("person", "1", "ann", minute(40))
 			w.passes(1)
@@ -177,6 +202,20 @@ func TestMeteringPlanChanges(t *testing.T) {
 			w.now = minute(50).Add(31 * time.Minute)
 			w.finish()
 		}, map[m][]string{"aws": {"api_request 4 07:30-07:50"}, "azure": {"api_request 4 07:30-07:50 pro"}, "gcp": {"api_request 4 07:30-07:50"}}, nil},
+		{"a plan that the catalog does not know: its usage is kept, and what was used before is billed", func(w *cloudWorld) {
+			w.plans("standard", billing.Stretch{Plan: "new", Since: change})
+			w.use("api_request", "3", "", minute(20))
+			if got := w.offer(billing.UsageEvent{Subject: string(w.sub), Meter: "api_request", Quantity: "9", UsedAt: minute(40)}); got.Reason != string(billing.UnknownPlan) {
+				w.t.Fatalf("%+v", got)
+			}
+			w.passes(2)
+			w.use("api_request", "1", "", minute(21))
+			w.passes(1)
+		}, map[m][]string{
+			"aws":   {"api_request 3 07:10-07:30", "api_request 1 09:00-10:00"},
+			"azure": {"api_request 3 07:10-07:30 standard", "api_request 1 09:00-10:00 new"},
+			"gcp":   {"api_request 3 07:10-07:30", "api_request 1 07:10-07:30"},
+		}, nil},
 		{"usage of a plan that nobody knows any more goes forward", func(w *cloudWorld) {
 			w.plans("pro")
 			w.use("api_request", "5", "", minute(20))
@@ -196,6 +235,11 @@ func TestMeteringPlanChanges(t *testing.T) {
 					w.send()
 					w.lines(want...)
 					w.identical()
+					for _, r := range w.bills {
+						if len(r.Allocations) > 0 {
+							t.Errorf("one month, and the buyer sees shares: %+v", r.Allocations)
+						}
+					}
 					left := c.left[cloud]
 					for _, meter := range []string{"api_request", "transfer", "person"} {
 						row := w.row(meter)
@@ -238,6 +282,17 @@ func TestMeteringPlanChangeStory(t *testing.T) {
 				w.t.Fatalf("%+v", all)
 			}
 			w.places("api_request", map[ledger.Place]string{ledger.Queued: "3", ledger.Open: "4"})
+			w.use("transfer", "1", "", change.Add(-time.Minute))
+			w.use("transfer", "2", "", change)
+			hours, err := w.Hours(w.t.Context(), w.sub)
+			w.ok(err)
+			got := map[string]string{}
+			for _, h := range hours {
+				got[h.Meter] += h.Measured + " "
+			}
+			if diff := cmp.Diff(map[string]string{"api_request": "7 ", "transfer": "3 "}, got); diff != "" {
+				w.t.Fatalf("the hour in which the plan changed:\n%s", diff)
+			}
 		},
 	})
 }
