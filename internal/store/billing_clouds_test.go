@@ -422,6 +422,21 @@ func TestMeteringAzureSuspended(t *testing.T) {
 			}
 			w.found(billing.FindHeld, billing.FindWrittenOff)
 		},
+		"refused as invalid: no end asks for it again, a person must": func(w *cloudWorld) {
+			w.v.takes = func(marketplace.Record) marketplace.Receipt {
+				return marketplace.Receipt{Outcome: marketplace.OutcomeInvalid}
+			}
+			w.use("api_request", "1", "", w.now)
+			w.passes(1)
+			w.send()
+			w.end(w.now)
+			w.now = w.now.Add(31 * time.Minute)
+			w.finish()
+			if w.v.call != 1 {
+				w.t.Fatalf("asked %d times", w.v.call)
+			}
+			w.places("api_request", map[ledger.Place]string{ledger.Held: "1"})
+		},
 		"cancelled while suspended, and Microsoft takes nothing": func(w *cloudWorld) {
 			w.suspended = true
 			w.use("api_request", "1", "", w.now)
