@@ -46,6 +46,9 @@ func Effects(before, after Facts, now time.Time) []Effect {
 		add(DueCollect, after.LiveFrom)
 		add(DueSeal, after.LiveFrom)
 	}
+	if before.Pause.On && !after.Pause.On && inUse(after) {
+		add(DueSeal, after.LiveFrom) // what was held while it was suspended is asked for again
+	}
 	if end := after.EndsAt(); !end.IsZero() && after.ClosedAt.IsZero() && (!end.Equal(before.EndsAt()) || !before.Replaced.same(after.Replaced)) {
 		add(DueClose, end)
 	}
