@@ -5,7 +5,7 @@
 TOOL ?= go tool -modfile=tools.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test e2e heavy bench check lint vet imports generate generate-check terraform-check migrate
+.PHONY: help demo run test e2e heavy crash bench check lint vet imports generate generate-check terraform-check migrate
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,12 @@ heavy: ## what CI runs beyond the tests: chance again and again, killed apps, eq
 comma := ,
 play = echo "demo $(1)"; timeout 240 bin/demo -once -json $(1) >bin/demo.json 2>bin/demo.log || { tail -n 40 bin/demo.log; cat bin/demo.json; exit 1; }
 
+# Every point in the app at which something becomes durable, on each marketplace,
+# twenty deaths each; POINTS=5 takes five of them for each, POSTGRES a database URL.
+crash: ## kill the app at every point where something becomes durable; SEEDS, POINTS, KILLS, POSTGRES
+	go build -tags crash -o bin/demo-crash ./cmd/demo
+	for seed in $(or $(SEEDS),1); do bin/demo-crash -crash $(or $(POINTS),-1) -kill $(or $(KILLS),20) -markets aws$(comma)gcp$(comma)azure $(if $(POSTGRES),-database-url $(POSTGRES)) -seed $$seed || exit 1; done
+
 bench: ## every benchmark, about a second each
 	go test -run '^$$' -bench . -benchmem -timeout=10m ./...
 
@@ -42,8 +48,9 @@ check: imports vet lint generate-check terraform-check ## import table, vet, for
 imports: ## the import table; a refusal says what to do instead
 	go test ./internal/app/imports_test.go
 
-vet: ## go vet
+vet: ## go vet, with the points of crash too
 	go vet ./...
+	go vet -tags crash ./internal/app
 
 lint: ## golangci-lint with the rules, and the reasons, of .golangci.yaml
 	$(TOOL) golangci-lint run ./...

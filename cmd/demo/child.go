@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -49,6 +50,9 @@ func (c *child) spawn() error {
 	}
 	cmd := exec.Command(self) //nolint:gosec,noctx // our own executable; ended by stop, not by a context, so that it can end in order
 	cmd.Env = slices.Concat(c.env, []string{childMark + "=1"})
+	if times, err := strconv.Atoi(os.Getenv(crashTimes)); err == nil && c.killed() >= times {
+		cmd.Env = append(cmd.Env, crashAt+"=") // it lives from now on
+	}
 	cmd.Stderr = c.stderr
 	// The app must not outlive a demo that dies.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

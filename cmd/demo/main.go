@@ -64,6 +64,7 @@ type options struct {
 	weather      string
 	markets      []string
 	kills        int
+	crash        int
 	database     string
 	once, json   bool
 	verbose      bool
@@ -82,6 +83,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	fs.StringVar(&o.weather, "weather", string(simulator.WeatherHostile), "hostile or good")
 	markets := fs.String("markets", "aws", "where they buy: aws, gcp, azure, separated by commas")
 	fs.IntVar(&o.kills, "kill", 0, "how often the app is killed and started again")
+	fs.IntVar(&o.crash, "crash", 0, "die at so many of the points where something becomes durable, -kill times each, and print the table; -1 for all (needs -tags crash)")
 	fs.StringVar(&o.database, "database-url", "", "an empty PostgreSQL database for the app; default SQLite in a temporary folder")
 	fs.BoolVar(&o.once, "once", false, "end when everything is billed, instead of staying up")
 	fs.BoolVar(&o.json, "json", false, "print one JSON document on standard output")
@@ -100,6 +102,9 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	}
 	if o.buyers < 1 || o.buyers > 100 || o.days < 1 || o.days > 60 || o.kills < 0 || o.kills > 1000 {
 		return errors.New("want 1 to 100 buyers, 1 to 60 days, 0 to 1000 kills")
+	}
+	if o.crash != 0 {
+		return crash(ctx, o, stdout, stderr)
 	}
 	s, err := open(ctx, o, stderr)
 	if err != nil {

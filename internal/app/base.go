@@ -32,7 +32,7 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 	if err != nil {
 		return nil, err
 	}
-	b.HTTP = &http.Client{Transport: store.GuardTransport(transport), Timeout: 60 * time.Second}
+	b.HTTP = &http.Client{Transport: store.GuardTransport(answered(transport)), Timeout: 60 * time.Second}
 	b.Clock = clock.NewWall(time.Now)
 	if c.ClockURL != "" {
 		// The idle report is held for up to ten seconds; its client has no time-out of its own.
@@ -45,7 +45,7 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 	if err != nil {
 		return nil, err
 	}
-	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: keys, Log: log, Wall: time.Now})
+	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: keys, Log: log, Wall: time.Now, Committed: committed})
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,9 @@ type Options struct {
 	Keys    *Keys  // encryption at rest; nil refuses to keep secrets
 	Log     *slog.Logger
 	Wall    func() time.Time
+	// Committed is called after every commit, where whoever tests crashes may end
+	// the process: nothing durable happens here but by a commit. May be nil.
+	Committed func()
 }
 
 // Store is the open database. Safe for concurrent use.
@@ -38,11 +41,16 @@ type Store struct {
 	log     *slog.Logger
 	wall    func() time.Time
 	dataDir string
+
+	committed func()
 }
 
 // Open opens the database; it does not migrate.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{keys: o.Keys, log: o.Log, wall: o.Wall, dataDir: o.DataDir}
+	s := &Store{keys: o.Keys, log: o.Log, wall: o.Wall, dataDir: o.DataDir, committed: o.Committed}
+	if s.committed == nil {
+		s.committed = func() {}
+	}
 	switch {
 	case o.URL == "" || o.URL == "sqlite":
 		return s, s.openSQLite(ctx, o.DataDir)
@@ -193,6 +201,7 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) (
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	s.committed()
 	return nil
 }
 
