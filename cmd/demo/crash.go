@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,8 +20,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"text/tabwriter"
-
-	_ "github.com/jackc/pgx/v5/stdlib" // a database for each story
 
 	"github.com/tailmarket/tailmarket/internal/money"
 )
@@ -181,24 +178,25 @@ func (o options) story(ctx context.Context, market string, env ...string) (r rep
 	return r, json.Unmarshal(out.Bytes(), &r)
 }
 
-// freshDatabase makes an empty database beside the one that base names.
+// freshDatabase makes an empty database beside the one that base names, by
+// PostgreSQL's own client.
 func freshDatabase(ctx context.Context, base, name string) (to string, drop func(), err error) {
 	u, err := url.Parse(base)
 	if err != nil {
 		return "", nil, errors.New("the database URL cannot be parsed")
 	}
-	admin, err := sql.Open("pgx", base)
-	if err != nil {
+	psql := func(ctx context.Context, statement string) error {
+		out, err := exec.CommandContext(ctx, "psql", "-q", "-d", base, "-c", statement).CombinedOutput() //nolint:gosec // the caller's own database
+		if err != nil {
+			return fmt.Errorf("psql: %w: %s", err, out)
+		}
+		return nil
+	}
+	if err := psql(ctx, "CREATE DATABASE "+name); err != nil {
 		return "", nil, err
 	}
-	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
-		return "", nil, errors.Join(fmt.Errorf("make a database for a story: %w", err), admin.Close())
-	}
 	u.Path = "/" + name
-	return u.String(), func() {
-		_, _ = admin.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE "+name+" WITH (FORCE)")
-		_ = admin.Close()
-	}, nil
+	return u.String(), func() { _ = psql(context.WithoutCancel(ctx), "DROP DATABASE "+name+" WITH (FORCE)") }, nil
 }
 
 // crashTable prints the runs and fails when one of them is not as it must be.
