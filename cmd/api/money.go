@@ -28,9 +28,9 @@ func conservation(ctx context.Context, e env) error {
 			enc.SetIndent("", "  ")
 			err = enc.Encode(r)
 		} else {
-			text := row("subscription", "meter", "measured", "credit_left", "=", "open", "carried", "included", "queued", "sent", "unsure", "held", "accepted", "written_off")
+			text := row("marketplace", "subscription", "meter", "measured", "credit_left", "=", "open", "carried", "included", "queued", "sent", "unsure", "held", "accepted", "written_off")
 			for _, m := range r.Meters {
-				text += row(string(m.Subscription), m.Meter, m.Measured, m.CreditLeft, "=", m.Open, m.Carried, m.Included, m.Queued, m.Sent, m.Unsure, m.Held, m.Accepted, m.WrittenOff)
+				text += row(string(m.Marketplace), string(m.Subscription), m.Meter, m.Measured, m.CreditLeft, "=", m.Open, m.Carried, m.Included, m.Queued, m.Sent, m.Unsure, m.Held, m.Accepted, m.WrittenOff)
 			}
 			for _, p := range r.Problems {
 				text += "broken: " + p + "\n"

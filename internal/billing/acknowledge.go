@@ -174,6 +174,14 @@ func (s *Service) apply(ctx context.Context, tx Tx, recID id.Record, now time.Ti
 		return ledger.Outcome{}, err
 	}
 	out := judge(r)
+	if ledger.Disproved(attemptsOf(r)) {
+		if err := s.raise(ctx, tx, Finding{
+			Class: FindContradiction, Cause: fmt.Sprintf("%s ruled", r.ID), Subscription: r.Subscription, Meter: r.Meter, Record: r.ID, Quantity: text(r.Quantity, r.Scale), Owner: "finance",
+			Detail: "a person ruled that the marketplace has nothing of it, and its late answer says that it has: look for the units in its report twice",
+		}); err != nil {
+			return out, err
+		}
+	}
 	return out, s.settleRecord(ctx, tx, acct, &r, out, now)
 }
 
@@ -183,7 +191,7 @@ func (s *Service) settleRecord(ctx context.Context, tx Tx, acct Account, r *Reco
 	if r.State == ledger.RecordAccepted || r.State == ledger.RecordFreed {
 		return s.contradicts(ctx, tx, r, out)
 	}
-	find := Finding{Cause: string(r.ID), Subscription: r.Subscription, Meter: r.Meter, Record: r.ID, Quantity: text(r.Quantity, r.Scale), Owner: "operator"}
+	find := Finding{Cause: cause(r), Subscription: r.Subscription, Meter: r.Meter, Record: r.ID, Quantity: text(r.Quantity, r.Scale), Owner: "operator"}
 	switch out.State {
 	case ledger.RecordAccepted:
 		if out.Conflict && out.Quantity == r.Quantity { // another quantity is a finding anyway
@@ -356,63 +364,4 @@ func (s *Service) reopened(ctx context.Context, tx Tx, acct Account, r *Record, 
 		}
 	}
 	return nil
-}
-
-// Release queues a held record again, unchanged: its cause was mended, and the
-// vendor's answer decides.
-func (s *Service) Release(ctx context.Context, rec id.Record, actor, why string) error {
-	return s.word(ctx, rec, Attempt{Answer: ledger.Released}, actor, why)
-}
-
-// RuleAccepted settles an unsure record by evidence that the marketplace has it.
-func (s *Service) RuleAccepted(ctx context.Context, rec id.Record, quantity, actor, why string) error {
-	return s.word(ctx, rec, Attempt{Answer: ledger.RuledThere, Detail: quantity}, actor, why)
-}
-
-// RuleUnrecorded says, by evidence, that no attempt so far was recorded: the
-// record is sent again.
-func (s *Service) RuleUnrecorded(ctx context.Context, rec id.Record, actor, why string) error {
-	return s.word(ctx, rec, Attempt{Answer: ledger.RuledGone}, actor, why)
-}
-
-// word stores what an operator says about a record as an attempt of its own kind.
-func (s *Service) word(ctx context.Context, rec id.Record, a Attempt, actor, why string) error {
-	if actor == "" || why == "" {
-		return fault.New(fault.Invalid, "say who decides and why")
-	}
-	return s.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) error {
-		r, err := tx.GetRecord(ctx, rec)
-		if err != nil {
-			return err
-		}
-		if err := lockRecords(ctx, tx, []Record{r}); err != nil {
-			return err
-		}
-		if r, err = tx.GetRecord(ctx, rec); err != nil {
-			return err
-		}
-		wanted := ledger.RecordUnsure
-		if a.Answer == ledger.Released {
-			wanted = ledger.RecordHeld
-		}
-		if r.State != wanted {
-			return fault.New(fault.Conflict, "record %s is %s, not %s", rec, r.State, wanted)
-		}
-		if a.Answer == ledger.RuledThere {
-			q, err := money.Parse(a.Detail, r.Scale)
-			if err != nil || q < 0 {
-				return fault.New(fault.Invalid, "the quantity %q is not decimal text with at most %d places", a.Detail, r.Scale)
-			}
-			a.Quantity, a.Says = q, true
-		}
-		now := s.Now()
-		a.ID, a.Record, a.N, a.BegunAt, a.WallAt, a.AnsweredAt, a.Detail = id.NewAttempt(), rec, len(r.Attempts)+1, now, s.Wall(), now, actor+": "+why
-		if err := tx.AddAttempt(ctx, a); err != nil {
-			return err
-		}
-		if _, err := s.apply(ctx, tx, rec, now); err != nil {
-			return err
-		}
-		return tx.Mark(ctx, "submit", string(r.Marketplace), now)
-	})
 }

@@ -128,6 +128,7 @@ const (
 	FindUnexplainedDuplicate FindingClass = "unexplained_duplicate" // the slot holds a record that no attempt of ours explains
 	FindUnsureTooLate        FindingClass = "unsure_past_window"    // nobody can ask the vendor any more
 	FindUnsureNotRepeated    FindingClass = "unsure_not_repeated"   // the vendor might take the same record for a second one
+	FindRuledUnrecorded      FindingClass = "ruled_unrecorded"      // billed again because a person said that the vendor has nothing
 	FindOtherQuantity        FindingClass = "other_quantity"        // the vendor holds another quantity
 	FindContradiction        FindingClass = "contradiction"         // an answer came that cannot be true with what is settled
 	FindHeld                 FindingClass = "held"                  // refused for a reason that somebody can mend
@@ -241,6 +242,8 @@ type Tx interface {
 	// RaiseFinding stores a finding unless its class and cause are known.
 	RaiseFinding(ctx context.Context, f Finding) error
 	CloseFinding(ctx context.Context, f id.Finding, by, why string, at time.Time) (bool, error)
+	// CloseDoubts closes what was found because a record is held or unsure.
+	CloseDoubts(ctx context.Context, rec id.Record, by, why string, at time.Time) error
 }
 
 // Store is what billing asks of the database.
@@ -256,6 +259,8 @@ type Store interface {
 	// StaleUnsure lists unsure records that are not parked and whose deadline has passed.
 	StaleUnsure(ctx context.Context, m marketplace.ID, now time.Time, limit int) ([]id.Record, error)
 
+	// DoubtfulRecords lists records that are held or unsure after an id, with allocations and attempts; sub "" is all.
+	DoubtfulRecords(ctx context.Context, sub id.Subscription, after id.Record, limit int) ([]Record, error)
 	ListRecords(ctx context.Context, sub id.Subscription, limit int) ([]Record, error)
 	ListEntries(ctx context.Context, sub id.Subscription, meter string, h clock.Hour) ([]ledger.Entry, error)
 	ListHours(ctx context.Context, sub id.Subscription, limit int) ([]HourUse, error)

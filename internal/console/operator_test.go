@@ -45,6 +45,8 @@ func operatorPages() map[string]templ.Component {
 				u.Places[j] = fmt.Sprint(i * j)
 			}
 			u.Places[0] = "-3"
+			units.Doubts = append(units.Doubts, console.DoubtRow{ID: fmt.Sprint("rec_", i), Subscription: "sub_1", Name: hostile, Meter: hostile, Hour: at, Worth: "1", State: "unsure", Why: hostile, Acts: acts[i%len(acts)], Words: []string{"released", "ruled_accepted", "ruled_unrecorded"}, Late: i%2 == 0, Forgets: i%3 == 0})
+			units.Problem, units.Failed, units.Typed = hostile, "rec_0", console.Ruling{Word: "ruled_accepted", Quantity: hostile, Why: hostile, Evidence: hostile}
 			units.Rows, units.Totals, units.Problems = append(units.Rows, u), append(units.Totals, u), append(units.Problems, hostile)
 			f := console.FindingRow{ID: fmt.Sprint("fnd_", i), Class: []string{"held", "written_off", "news_to_us"}[i%3], Subscription: "sub_1", Meter: hostile, Record: "rec_1", Worth: "1", Owner: hostile, Detail: hostile, OpenedAt: at}
 			if i%2 == 1 {

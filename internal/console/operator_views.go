@@ -333,6 +333,21 @@ type Units struct {
 	Totals   []UnitRow
 	Rows     []UnitRow
 	Next     string
+
+	Doubts     []DoubtRow
+	DoubtsNext string
+	Done       string // what was just ruled
+	Problem    string // or why it was not
+	Failed     string // the record whose form had the problem
+	Typed      Ruling
+}
+
+func (u Units) href(cursor, value string) string {
+	v := url.Values{cursor: {value}}
+	if u.Only != "" {
+		v.Set("subscription", u.Only)
+	}
+	return "/operator/units?" + v.Encode()
 }
 
 // UnitRow is one meter of one purchase, or in total.
@@ -434,6 +449,8 @@ type finding struct{ title, means string }
 var findingWords = map[string]finding{
 	"unexplained_duplicate": {"A slot is taken by somebody else", "The marketplace says that it has a record in this slot, and none of our attempts explains it. Find out who else reports to the listing."},
 	"unsure_past_window":    {"Nobody can ask any more", "It may have been recorded, and the time in which sending again is harmless is over. Look it up in the marketplace's report."},
+	"unsure_not_repeated":   {"Sending it again could bill it twice", "It may have been recorded, and the marketplace might take the same record for a second one. Look it up in its report."},
+	"ruled_unrecorded":      {"Billed again on somebody's word", "A person ruled that the marketplace has nothing of a record. Compare with its next report: if both are on it, refund one through the marketplace."},
 	"other_quantity":        {"The marketplace holds another quantity", "Its quantity counts now; the difference went back to open, or is credit."},
 	"contradiction":         {"An answer contradicts what is settled", "A late answer says something else than the record's state. Compare with the marketplace's report."},
 	"held":                  {"A record is held", "The marketplace refused it for a reason that can be mended. Mend it, then release the record."},
@@ -443,6 +460,15 @@ var findingWords = map[string]finding{
 	"coverage_gap":          {"A stretch was not collected", "Nobody looked at the network in that time, and nothing was filled in."},
 	"foreign_receipt":       {"A receipt for something we did not send", "The marketplace answered for a record that is not in the call."},
 	"broken_freeze":         {"A record was changed after it was frozen", "It is not sent. Find out what wrote to the database."},
+}
+
+// ruled reports whether a ruling on the record settles the finding.
+func (f FindingRow) ruled() bool {
+	switch f.Class {
+	case "held", "unexplained_duplicate", "unsure_past_window", "unsure_not_repeated":
+		return f.ClosedAt.IsZero()
+	}
+	return false
 }
 
 func (f FindingRow) words() finding {

@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/tailmarket/tailmarket/internal/billing"
+	"github.com/tailmarket/tailmarket/internal/billing/ledger"
 	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
@@ -26,14 +27,21 @@ func (s *Server) unitsVerdict(c echo.Context) error {
 	return s.page(c, http.StatusOK, console.UnitsVerdict(console.Units{Broken: rep.Broken, Unsure: rep.Unsure}))
 }
 
-// unitsPage says where every unit is.
+// unitsPage says where every unit is, and which wait for a person.
 func (s *Server) unitsPage(c echo.Context) error {
+	return s.showUnits(c, http.StatusOK, console.Units{Only: c.QueryParam("subscription"), Done: rulingDone[ledger.Answer(c.QueryParam("done"))]})
+}
+
+func (s *Server) showUnits(c echo.Context, status int, v console.Units) error {
 	ctx := c.Request().Context()
 	rep, err := s.Metering.Conservation(ctx)
 	if err != nil {
 		return err
 	}
-	v := console.Units{Site: s.Site, Broken: rep.Broken, Unsure: rep.Unsure, Problems: rep.Problems, Only: c.QueryParam("subscription")}
+	v.Site, v.Broken, v.Unsure, v.Problems = s.Site, rep.Broken, rep.Unsure, rep.Problems
+	if err := s.doubts(ctx, &v, id.Record(c.QueryParam("doubts"))); err != nil {
+		return err
+	}
 	if v.Totals, err = totals(rep.Meters); err != nil {
 		return err
 	}
@@ -57,7 +65,7 @@ func (s *Server) unitsPage(c echo.Context) error {
 		v.Rows = append(v.Rows, unitRow(m, names[m.Subscription]))
 	}
 	v.Next = next
-	return s.page(c, http.StatusOK, console.UnitsPage(v))
+	return s.page(c, status, console.UnitsPage(v))
 }
 
 func unitRow(m billing.MeterReport, name string) console.UnitRow {

@@ -67,6 +67,8 @@ type Metering interface {
 	Ages(ctx context.Context) (map[billing.Station]billing.Age, error)
 	Findings(ctx context.Context, open bool) ([]billing.Finding, error)
 	CloseFinding(ctx context.Context, f id.Finding, actor, why string) error
+	Doubts(ctx context.Context, sub id.Subscription, after id.Record, limit int) ([]billing.Doubt, error)
+	Rule(ctx context.Context, rec id.Record, x billing.Ruling) (billing.Doubt, error)
 	Quarantined(ctx context.Context) ([]billing.Quarantined, error)
 	Replay(ctx context.Context, event billing.Ident) (billing.Outcome, error)
 }

@@ -61,6 +61,8 @@ func (s *Server) routes() {
 	operator.GET("/subscriptions/:id/change", s.backToStory) // where a form was shown again
 	operator.GET("/units", s.unitsPage)
 	operator.GET("/units/verdict", s.unitsVerdict)
+	operator.POST("/records/:id/ruling", s.rulePage)
+	operator.GET("/records/:id/ruling", s.backToUnits) // where a form was shown again
 	operator.GET("/findings", s.findingsPage)
 	operator.POST("/findings/:id/close", s.closeFindingPage)
 	operator.GET("/findings/:id/close", s.backToFindings) // where a form was shown again

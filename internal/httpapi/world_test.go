@@ -84,6 +84,9 @@ type world struct {
 	report      billing.Report
 	findings    []billing.Finding
 	closed      []string
+	doubts      []billing.Doubt
+	ruled       []billing.Ruling
+	ruleErr     error
 	list        []subscription.Subscription // instead of three like purchase
 	story       []subscription.Line
 	due         []subscription.Wish
@@ -356,6 +359,24 @@ func (f meteringOf) Ages(context.Context) (map[billing.Station]billing.Age, erro
 func (f meteringOf) CloseFinding(_ context.Context, n id.Finding, actor, why string) error {
 	f.w.closed = append(f.w.closed, fmt.Sprintf("%s by %s: %s", n, actor, why))
 	return f.w.err
+}
+
+func (f meteringOf) Doubts(_ context.Context, sub id.Subscription, after id.Record, limit int) ([]billing.Doubt, error) {
+	var out []billing.Doubt
+	for _, d := range f.w.doubts {
+		if d.ID > after && len(out) < limit && (sub == "" || sub == d.Subscription) {
+			out = append(out, d)
+		}
+	}
+	return out, f.w.err
+}
+
+func (f meteringOf) Rule(_ context.Context, _ id.Record, x billing.Ruling) (billing.Doubt, error) {
+	if f.w.ruleErr != nil {
+		return billing.Doubt{}, f.w.ruleErr
+	}
+	f.w.ruled = append(f.w.ruled, x)
+	return f.w.doubts[0], nil
 }
 
 func (f meteringOf) Findings(context.Context, bool) ([]billing.Finding, error) {

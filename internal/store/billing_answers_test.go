@@ -205,15 +205,10 @@ func TestMeteringAnswers(t *testing.T) {
 			w.sendsNothing(nil)
 			w.sendsNothing(old)
 			rec := w.record("api_request", at).ID
-			for _, err := range []error{w.Release(w.t.Context(), rec, "", "x"), w.Release(w.t.Context(), rec, "ann", ""), w.RuleUnrecorded(w.t.Context(), rec, "ann", "x")} {
-				if err == nil {
-					w.t.Fatal("a word without a name, a reason or a doubt was taken")
-				}
-			}
-			w.ok(w.Release(w.t.Context(), rec, "ann", "still wrong"))
+			w.rules(rec, ledger.Released, "still wrong")
 			w.send()
 			w.places("api_request", map[ledger.Place]string{ledger.Held: "5"})
-			w.ok(w.Release(w.t.Context(), rec, "ann", "the dimension exists now"))
+			w.rules(rec, ledger.Released, "the dimension exists now")
 			if _, marked := w.db.marks["submit aws"]; !marked {
 				w.t.Fatal("nobody will send it")
 			}
@@ -222,7 +217,7 @@ func TestMeteringAnswers(t *testing.T) {
 			w.send()
 			w.identical()
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
-			if err := w.Release(w.t.Context(), rec, "ann", "again"); !fault.Is(err, fault.Conflict) {
+			if err := w.rule(rec, ledger.Released, "again"); !fault.Is(err, fault.Conflict) {
 				w.t.Fatalf("an accepted record was released: %v", err)
 			}
 		},
@@ -276,7 +271,7 @@ func TestMeteringAnswers(t *testing.T) {
 			w.found(billing.FindUnsureTooLate)
 			w.sendsNothing(old)
 			rec := w.record("api_request", at).ID
-			w.ok(w.RuleAccepted(w.t.Context(), rec, "5", "ann", "it is in the usage feed"))
+			w.rules(rec, ledger.RuledThere, "it is in the usage feed")
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
 			w.sendsNothing(old)
 		},
@@ -289,7 +284,7 @@ func TestMeteringAnswers(t *testing.T) {
 			w.send()
 			w.found(billing.FindUnexplainedDuplicate)
 			delete(w.v.slots, slotOf(w.sub, "api_request", at))
-			w.ok(w.RuleUnrecorded(w.t.Context(), w.record("api_request", at).ID, "ann", "AWS removed it"))
+			w.rules(w.record("api_request", at).ID, ledger.RuledGone, "AWS removed it")
 			w.send()
 			w.identical()
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})

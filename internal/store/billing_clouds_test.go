@@ -47,7 +47,7 @@ func TestMeteringGoogle(t *testing.T) {
 			w.places("api_request", map[ledger.Place]string{ledger.Unsure: "5"})
 			w.found(billing.FindUnsureNotRepeated)
 			w.charged("api_request", "5")
-			w.ok(w.RuleAccepted(w.t.Context(), w.record("api_request", at).ID, "5", "ann", "it is in Google's report"))
+			w.rules(w.record("api_request", at).ID, ledger.RuledThere, "it is in Google's report")
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
 			w.sendsNothing(old)
 		},
@@ -60,7 +60,7 @@ func TestMeteringGoogle(t *testing.T) {
 			w.bills, w.v.slots, w.first = nil, map[string]string{}, map[string]time.Time{}
 			w.wall = w.wall.Add(time.Hour)
 			w.sendsNothing(nil)
-			w.ok(w.RuleUnrecorded(w.t.Context(), w.record("api_request", at).ID, "ann", "Google's report has nothing"))
+			w.rules(w.record("api_request", at).ID, ledger.RuledGone, "Google's report has nothing")
 			_ = w.try()
 			w.wall = w.wall.Add(30 * time.Minute)
 			w.send()

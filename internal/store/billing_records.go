@@ -240,6 +240,31 @@ func (s *Store) ListRecords(ctx context.Context, sub id.Subscription, limit int)
 	return fill(toRecords(rows), allocations, attempts), nil
 }
 
+// DoubtfulRecords implements billing.Store.
+func (s *Store) DoubtfulRecords(ctx context.Context, sub id.Subscription, after id.Record, limit int) ([]billing.Record, error) {
+	q, err := s.query(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := q.DoubtfulRecords(ctx, db.DoubtfulRecordsParams{Column1: string(sub), ID: string(after), Limit: atMost(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("list the records in doubt: %w", err)
+	}
+	out := toRecords(rows)
+	for i, r := range out { // few, among many others: nothing is read between them
+		allocations, err := q.RecordAllocations(ctx, string(r.ID))
+		if err != nil {
+			return nil, fmt.Errorf("read record %s: %w", r.ID, err)
+		}
+		attempts, err := q.RecordAttempts(ctx, string(r.ID))
+		if err != nil {
+			return nil, fmt.Errorf("read record %s: %w", r.ID, err)
+		}
+		fill(out[i:i+1], allocations, attempts)
+	}
+	return out, nil
+}
+
 // Sendable implements billing.Store.
 func (s *Store) Sendable(ctx context.Context, m marketplace.ID, limit int) ([]billing.Record, error) {
 	q, err := s.query(ctx)
@@ -298,6 +323,14 @@ func (t *Tx) CloseFinding(ctx context.Context, f id.Finding, by, why string, at 
 		return false, fmt.Errorf("close finding %s: %w", f, err)
 	}
 	return n == 1, nil
+}
+
+// CloseDoubts implements billing.Tx.
+func (t *Tx) CloseDoubts(ctx context.Context, rec id.Record, by, why string, at time.Time) error {
+	if err := t.q.CloseDoubts(ctx, db.CloseDoubtsParams{Record: string(rec), ClosedBy: by, ClosedWhy: why, ClosedAt: micros(at)}); err != nil {
+		return fmt.Errorf("close the findings about record %s: %w", rec, err)
+	}
+	return nil
 }
 
 // ListFindings implements billing.Store.

@@ -144,6 +144,18 @@ func DoubtSince(attempts []Attempt) (since time.Time, doubtful bool) {
 	return since, doubtful
 }
 
+// Disproved reports that the marketplace took a call which a person ruled to be
+// unrecorded: what was sent or booked again since may be on the bill twice.
+func Disproved(attempts []Attempt) bool {
+	gone, _ := spoken(attempts)
+	for _, a := range attempts {
+		if a.Answer == TookIt && a.N < gone {
+			return true
+		}
+	}
+	return false
+}
+
 // spoken is the place of the last word of an operator of each kind, 0 for none.
 func spoken(attempts []Attempt) (gone, released int) {
 	for _, a := range attempts {

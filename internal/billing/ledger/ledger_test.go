@@ -475,3 +475,24 @@ func TestDoubtSince(t *testing.T) {
 		}
 	}
 }
+
+func TestDisproved(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answers []ledger.Answer
+		want    bool
+	}{
+		"nobody ruled":                           {[]ledger.Answer{ledger.CallUnsure, ledger.TookIt}, false},
+		"taken after the ruling":                 {[]ledger.Answer{ledger.CallUnsure, ledger.RuledGone, ledger.TookIt}, false},
+		"taken before the ruling, as told later": {[]ledger.Answer{ledger.TookIt, ledger.RuledGone, ledger.TookIt}, true},
+		"refused before the ruling":              {[]ledger.Answer{ledger.TooOld, ledger.RuledGone}, false},
+	} {
+		attempts := make([]ledger.Attempt, len(c.answers))
+		for i, a := range c.answers {
+			attempts[i] = ledger.Attempt{N: i + 1, Answer: a}
+		}
+		if got := ledger.Disproved(attempts); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -246,6 +246,27 @@ func (e UsageOutcomeOutcome) Valid() bool {
 	}
 }
 
+// Defines values for Word.
+const (
+	Released        Word = "released"
+	RuledAccepted   Word = "ruled_accepted"
+	RuledUnrecorded Word = "ruled_unrecorded"
+)
+
+// Valid indicates whether the value is a known member of the Word enum.
+func (e Word) Valid() bool {
+	switch e {
+	case Released:
+		return true
+	case RuledAccepted:
+		return true
+	case RuledUnrecorded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Attempt defines model for Attempt.
 type Attempt struct {
 	// Answer empty while in flight
@@ -339,6 +360,36 @@ type DeliveryCounts struct {
 
 	// Received copies included; forged ones not
 	Received int64 `json:"received"`
+}
+
+// Doubt defines model for Doubt.
+type Doubt struct {
+	// Foreign its slot holds a record that no attempt of ours explains
+	Foreign bool `json:"foreign"`
+
+	// Forgets the marketplace might bill the same record a second time
+	Forgets bool `json:"forgets"`
+
+	// Hour such as 2026-11-03T07Z
+	Hour Hour `json:"hour"`
+
+	// Late the marketplace takes nothing for this hour any more
+	Late        bool   `json:"late"`
+	Marketplace string `json:"marketplace"`
+
+	// May what a person may say now; empty while it goes on by itself or is settled
+	May   []Word `json:"may"`
+	Meter string `json:"meter"`
+
+	// Record what was frozen for one slot of the marketplace
+	Record       Record `json:"record"`
+	Subscription string `json:"subscription"`
+}
+
+// Doubts defines model for Doubts.
+type Doubts struct {
+	Items []Doubt `json:"items"`
+	Next  string  `json:"next,omitempty,omitzero"`
 }
 
 // Evidence defines model for Evidence.
@@ -628,6 +679,23 @@ type Record struct {
 // RecordState defines model for Record.State.
 type RecordState string
 
+// Ruling defines model for Ruling.
+type Ruling struct {
+	// Evidence where it can be read again, such as a line of the marketplace's report
+	Evidence string `json:"evidence"`
+
+	// Quantity what the marketplace's report shows; only with ruled_accepted
+	Quantity string `json:"quantity,omitempty,omitzero"`
+
+	// Seen how many attempts of the record had been made when it was looked at
+	Seen int    `json:"seen"`
+	Why  string `json:"why"`
+
+	// Word released: the cause of a refusal is mended, send it again. ruled_accepted: the marketplace has it, at the quantity given; final.
+	// ruled_unrecorded: the marketplace has nothing of it, send it again; where late or forgets is true, a wrong word bills twice.
+	Word Word `json:"word"`
+}
+
 // Story defines model for Story.
 type Story struct {
 	Items []StoryLine `json:"items"`
@@ -720,6 +788,10 @@ type UsageOutcome struct {
 // UsageOutcomeOutcome defines model for UsageOutcome.Outcome.
 type UsageOutcomeOutcome string
 
+// Word released: the cause of a refusal is mended, send it again. ruled_accepted: the marketplace has it, at the quantity given; final.
+// ruled_unrecorded: the marketplace has nothing of it, send it again; where late or forgets is true, a wrong word bills twice.
+type Word string
+
 // After defines model for After.
 type After = string
 
@@ -734,6 +806,17 @@ type ProductId = string
 
 // ListAttributionParams defines parameters for ListAttribution.
 type ListAttributionParams struct {
+	// After the previous page's next
+	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
+	// Limit 1 to 500
+	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListDoubtsParams defines parameters for ListDoubts.
+type ListDoubtsParams struct {
+	Subscription string `form:"subscription,omitempty" json:"subscription,omitempty,omitzero"`
+
 	// After the previous page's next
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 
@@ -813,6 +896,9 @@ type MakePartnerLinkJSONRequestBody = NewPartnerLink
 // GoLiveJSONRequestBody defines body for GoLive for application/json ContentType.
 type GoLiveJSONRequestBody = GoLive
 
+// RuleOnRecordJSONRequestBody defines body for RuleOnRecord for application/json ContentType.
+type RuleOnRecordJSONRequestBody = Ruling
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// ListAttribution How each customer's first purchase was sold, and which partner brought the customer, each with its evidence.
@@ -824,6 +910,9 @@ type ServerInterface interface {
 	// CountDeliveries How many messages came in, came again, and wait for a person.
 	// (GET /v1/deliveries/counts)
 	CountDeliveries(ctx echo.Context) error
+	// ListDoubts Records that are held or unsure, oldest first, with what a person may say about each.
+	// (GET /v1/doubts)
+	ListDoubts(ctx echo.Context, params ListDoubtsParams) error
 	// ListFindings Open differences and obligations somebody must look at.
 	// (GET /v1/findings)
 	ListFindings(ctx echo.Context, params ListFindingsParams) error
@@ -863,6 +952,10 @@ type ServerInterface interface {
 	// ReplayUsage Ingest a quarantined usage event again; harmless to repeat.
 	// (POST /v1/quarantine/usage/{id}/replay)
 	ReplayUsage(ctx echo.Context, id Id) error
+	// RuleOnRecord A person's word about a record in doubt, kept with who, when, why and by which evidence. The same ruling again is harmless; when
+	// anything else happened to the record since it was seen, the answer is 409 and nothing is changed.
+	// (POST /v1/records/{id}/ruling)
+	RuleOnRecord(ctx echo.Context, id Id) error
 	// ListStuck Work that stopped or keeps failing.
 	// (GET /v1/stuck)
 	ListStuck(ctx echo.Context) error
@@ -928,6 +1021,38 @@ func (w *ServerInterfaceWrapper) CountDeliveries(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.CountDeliveries(ctx)
+	return err
+}
+
+// ListDoubts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDoubts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDoubtsParams
+	// ------------- Optional query parameter "subscription" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subscription", ctx.QueryParams(), &params.Subscription, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subscription: %s", err))
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDoubts(ctx, params)
 	return err
 }
 
@@ -1154,6 +1279,22 @@ func (w *ServerInterfaceWrapper) ReplayUsage(ctx echo.Context) error {
 	return err
 }
 
+// RuleOnRecord converts echo context to params.
+func (w *ServerInterfaceWrapper) RuleOnRecord(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id Id
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RuleOnRecord(ctx, id)
+	return err
+}
+
 // ListStuck converts echo context to params.
 func (w *ServerInterfaceWrapper) ListStuck(ctx echo.Context) error {
 	var err error
@@ -1335,6 +1476,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/subscriptions/:id/hours", wrapper.ListHours, options.OperationMiddlewares["listHours"]...)
 	router.GET(options.BaseURL+"/v1/conservation", wrapper.GetConservation, options.OperationMiddlewares["getConservation"]...)
 	router.GET(options.BaseURL+"/v1/findings", wrapper.ListFindings, options.OperationMiddlewares["listFindings"]...)
+	router.GET(options.BaseURL+"/v1/doubts", wrapper.ListDoubts, options.OperationMiddlewares["listDoubts"]...)
+	router.POST(options.BaseURL+"/v1/records/:id/ruling", wrapper.RuleOnRecord, options.OperationMiddlewares["ruleOnRecord"]...)
 	router.GET(options.BaseURL+"/v1/deliveries/counts", wrapper.CountDeliveries, options.OperationMiddlewares["countDeliveries"]...)
 	router.GET(options.BaseURL+"/v1/quarantine/deliveries", wrapper.ListQuarantinedDeliveries, options.OperationMiddlewares["listQuarantinedDeliveries"]...)
 	router.POST(options.BaseURL+"/v1/quarantine/deliveries/:id/replay", wrapper.ReplayDelivery, options.OperationMiddlewares["replayDelivery"]...)
@@ -1460,6 +1603,45 @@ type CountDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CountDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitCountDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDoubtsRequestObject struct {
+	Params ListDoubtsParams
+}
+
+type ListDoubtsResponseObject interface {
+	VisitListDoubtsResponse(w http.ResponseWriter) error
+}
+
+type ListDoubts200JSONResponse Doubts
+
+func (response ListDoubts200JSONResponse) VisitListDoubtsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDoubtsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDoubtsdefaultApplicationProblemPlusJSONResponse) VisitListDoubtsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1967,6 +2149,46 @@ func (response ReplayUsagedefaultApplicationProblemPlusJSONResponse) VisitReplay
 	return err
 }
 
+type RuleOnRecordRequestObject struct {
+	Id   Id `json:"id"`
+	Body *RuleOnRecordJSONRequestBody
+}
+
+type RuleOnRecordResponseObject interface {
+	VisitRuleOnRecordResponse(w http.ResponseWriter) error
+}
+
+type RuleOnRecord200JSONResponse Doubt
+
+func (response RuleOnRecord200JSONResponse) VisitRuleOnRecordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RuleOnRecorddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RuleOnRecorddefaultApplicationProblemPlusJSONResponse) VisitRuleOnRecordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListStuckRequestObject struct {
 }
 
@@ -2211,6 +2433,9 @@ type StrictServerInterface interface {
 	// CountDeliveries How many messages came in, came again, and wait for a person.
 	// (GET /v1/deliveries/counts)
 	CountDeliveries(ctx context.Context, request CountDeliveriesRequestObject) (CountDeliveriesResponseObject, error)
+	// ListDoubts Records that are held or unsure, oldest first, with what a person may say about each.
+	// (GET /v1/doubts)
+	ListDoubts(ctx context.Context, request ListDoubtsRequestObject) (ListDoubtsResponseObject, error)
 	// ListFindings Open differences and obligations somebody must look at.
 	// (GET /v1/findings)
 	ListFindings(ctx context.Context, request ListFindingsRequestObject) (ListFindingsResponseObject, error)
@@ -2250,6 +2475,10 @@ type StrictServerInterface interface {
 	// ReplayUsage Ingest a quarantined usage event again; harmless to repeat.
 	// (POST /v1/quarantine/usage/{id}/replay)
 	ReplayUsage(ctx context.Context, request ReplayUsageRequestObject) (ReplayUsageResponseObject, error)
+	// RuleOnRecord A person's word about a record in doubt, kept with who, when, why and by which evidence. The same ruling again is harmless; when
+	// anything else happened to the record since it was seen, the answer is 409 and nothing is changed.
+	// (POST /v1/records/{id}/ruling)
+	RuleOnRecord(ctx context.Context, request RuleOnRecordRequestObject) (RuleOnRecordResponseObject, error)
 	// ListStuck Work that stopped or keeps failing.
 	// (GET /v1/stuck)
 	ListStuck(ctx context.Context, request ListStuckRequestObject) (ListStuckResponseObject, error)
@@ -2347,6 +2576,31 @@ func (sh *strictHandler) CountDeliveries(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(CountDeliveriesResponseObject); ok {
 		return validResponse.VisitCountDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDoubts operation middleware
+func (sh *strictHandler) ListDoubts(ctx echo.Context, params ListDoubtsParams) error {
+	var request ListDoubtsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDoubts(ctx.Request().Context(), request.(ListDoubtsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDoubts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDoubtsResponseObject); ok {
+		return validResponse.VisitListDoubtsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2758,6 +3012,54 @@ func (sh *strictHandler) ReplayUsage(ctx echo.Context, id Id) error {
 		return err
 	} else if validResponse, ok := response.(ReplayUsageResponseObject); ok {
 		return validResponse.VisitReplayUsageResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RuleOnRecord operation middleware
+func (sh *strictHandler) RuleOnRecord(ctx echo.Context, id Id) error {
+	var request RuleOnRecordRequestObject
+
+	request.Id = id
+
+	var body RuleOnRecordJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RuleOnRecord(ctx.Request().Context(), request.(RuleOnRecordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RuleOnRecord")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RuleOnRecordResponseObject); ok {
+		return validResponse.VisitRuleOnRecordResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -604,6 +604,34 @@ func (q *Queries) ClaimUsage(ctx context.Context, arg ClaimUsageParams) (int64, 
 	return result.RowsAffected()
 }
 
+const closeDoubts = `-- name: CloseDoubts :exec
+UPDATE findings
+SET closed_by = $2,
+    closed_why = $3,
+    closed_at = $4
+WHERE record = $1
+  AND class IN ('held', 'unexplained_duplicate', 'unsure_past_window', 'unsure_not_repeated')
+  AND closed_at = 0
+`
+
+type CloseDoubtsParams struct {
+	Record    string
+	ClosedBy  string
+	ClosedWhy string
+	ClosedAt  int64
+}
+
+// A ruling settles what was found because its record waits.
+func (q *Queries) CloseDoubts(ctx context.Context, arg CloseDoubtsParams) error {
+	_, err := q.db.ExecContext(ctx, closeDoubts,
+		arg.Record,
+		arg.ClosedBy,
+		arg.ClosedWhy,
+		arg.ClosedAt,
+	)
+	return err
+}
+
 const closeFinding = `-- name: CloseFinding :execrows
 UPDATE findings
 SET closed_by = $2,
@@ -664,6 +692,72 @@ func (q *Queries) CoverUsage(ctx context.Context, arg CoverUsageParams) (int64, 
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const doubtfulRecords = `-- name: DoubtfulRecords :many
+SELECT id, slot, subscription, lineage, marketplace, product, meter, dimension, hour, part, from_at, to_at, quantity, scale, frozen, hash, final, state, reason, parked, placed, attempts, deadline, frozen_at, settled_at
+FROM records
+WHERE state IN ('held', 'unsure')
+  AND (CAST($1 AS TEXT) = '' OR subscription = $1)
+  AND id > $2
+ORDER BY id
+LIMIT $3
+`
+
+type DoubtfulRecordsParams struct {
+	Column1 string
+	ID      string
+	Limit   int32
+}
+
+// What may wait for a person; $1 = ”: of every subscription.
+func (q *Queries) DoubtfulRecords(ctx context.Context, arg DoubtfulRecordsParams) ([]Record, error) {
+	rows, err := q.db.QueryContext(ctx, doubtfulRecords, arg.Column1, arg.ID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Record{}
+	for rows.Next() {
+		var i Record
+		if err := rows.Scan(
+			&i.ID,
+			&i.Slot,
+			&i.Subscription,
+			&i.Lineage,
+			&i.Marketplace,
+			&i.Product,
+			&i.Meter,
+			&i.Dimension,
+			&i.Hour,
+			&i.Part,
+			&i.FromAt,
+			&i.ToAt,
+			&i.Quantity,
+			&i.Scale,
+			&i.Frozen,
+			&i.Hash,
+			&i.Final,
+			&i.State,
+			&i.Reason,
+			&i.Parked,
+			&i.Placed,
+			&i.Attempts,
+			&i.Deadline,
+			&i.FrozenAt,
+			&i.SettledAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const entrySums = `-- name: EntrySums :many

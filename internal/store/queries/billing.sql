@@ -400,6 +400,16 @@ WHERE subscription = $1
 ORDER BY hour DESC, meter
 LIMIT $2;
 
+-- name: DoubtfulRecords :many
+-- What may wait for a person; $1 = '': of every subscription.
+SELECT *
+FROM records
+WHERE state IN ('held', 'unsure')
+  AND (CAST($1 AS TEXT) = '' OR subscription = $1)
+  AND id > $2
+ORDER BY id
+LIMIT $3;
+
 -- name: RecordPage :many
 SELECT *
 FROM records
@@ -428,6 +438,16 @@ SET closed_by = $2,
     closed_why = $3,
     closed_at = $4
 WHERE id = $1
+  AND closed_at = 0;
+
+-- name: CloseDoubts :exec
+-- A ruling settles what was found because its record waits.
+UPDATE findings
+SET closed_by = $2,
+    closed_why = $3,
+    closed_at = $4
+WHERE record = $1
+  AND class IN ('held', 'unexplained_duplicate', 'unsure_past_window', 'unsure_not_repeated')
   AND closed_at = 0;
 
 -- name: ListFindings :many
