@@ -54,8 +54,7 @@ func (c *child) spawn() error {
 		cmd.Env = append(cmd.Env, crashAt+"=") // it lives from now on
 	}
 	cmd.Stderr = c.stderr
-	// The app must not outlive a demo that dies.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = tied()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the app: %w", err)
 	}

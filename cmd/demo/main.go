@@ -65,6 +65,7 @@ type options struct {
 	markets      []string
 	kills        int
 	crash        int
+	dedup        simulator.Dedup
 	database     string
 	once, json   bool
 	verbose      bool
@@ -78,10 +79,11 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of the script, the weather and the kills")
-	fs.IntVar(&o.buyers, "buyers", 5, "how many buy")
+	fs.IntVar(&o.buyers, "buyers", 12, "how many buy")
 	fs.IntVar(&o.days, "days", 3, "virtual days of usage")
 	fs.StringVar(&o.weather, "weather", string(simulator.WeatherHostile), "hostile or good")
-	markets := fs.String("markets", "aws", "where they buy: aws, gcp, azure, separated by commas")
+	markets := fs.String("markets", "aws,gcp,azure", "where they buy: aws, gcp, azure, separated by commas")
+	dedup := fs.String("gcp-dedup", string(simulator.DedupOn), "on or off: whether Google knows a report again; off: nothing is sent twice, and what is in doubt is listed as unsure")
 	fs.IntVar(&o.kills, "kill", 0, "how often the app is killed and started again")
 	fs.IntVar(&o.crash, "crash", 0, "die at so many of the points where something becomes durable, -kill times each, and print the table; -1 for all (needs -tags crash)")
 	fs.StringVar(&o.database, "database-url", "", "an empty PostgreSQL database for the app; default SQLite in a temporary folder")
@@ -99,6 +101,9 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 			return fmt.Errorf("marketplace %q: want aws, gcp or azure, each once", name)
 		}
 		o.markets = append(o.markets, name)
+	}
+	if o.dedup = simulator.Dedup(*dedup); o.dedup != simulator.DedupOn && o.dedup != simulator.DedupOff {
+		return fmt.Errorf("-gcp-dedup %q: want on or off", *dedup)
 	}
 	if o.buyers < 1 || o.buyers > 100 || o.days < 1 || o.days > 60 || o.kills < 0 || o.kills > 1000 {
 		return errors.New("want 1 to 100 buyers, 1 to 60 days, 0 to 1000 kills")
@@ -169,7 +174,7 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 	}()
 	var killer atomic.Pointer[killer]
 	if s.sim, err = simulator.New(simulator.Options{
-		Seed: o.seed, Weather: simulator.Weather(o.weather), Start: begins, Log: log,
+		Seed: o.seed, Weather: simulator.Weather(o.weather), Start: begins, Log: log, GCP: simulator.GCPOptions{Dedup: o.dedup},
 		OnAnswer: func(op, phase string) {
 			if k := killer.Load(); k != nil {
 				k.received(op, phase)
@@ -178,6 +183,7 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 	}); err != nil {
 		return s, err
 	}
+	s.sim.Force(planted(o)...)
 	env, url, embedded, err := s.settings()
 	if err != nil {
 		return s, err
@@ -202,11 +208,9 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 	r := rand.New(rand.NewPCG(o.seed, 1))                                                                 //nolint:gosec // a script, repeatable by seed
 	s.killer = newKiller(s.child, rand.New(rand.NewPCG(o.seed, 2)), o.kills, begins.Add(time.Hour), stop) //nolint:gosec // as above
 	killer.Store(s.killer)
-	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer, markets: o.markets}
-	if len(o.markets) > 1 {
-		if s.play.links, s.play.dealer, err = s.client.partners(ctx, o.markets); err != nil {
-			return s, err
-		}
+	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer, markets: o.markets, doubts: o.dedup == simulator.DedupOff}
+	if s.play.links, s.play.dealer, err = s.client.partners(ctx, o.markets); err != nil {
+		return s, err
 	}
 	s.play.schedule(o.buyers)
 	return s, nil
@@ -275,8 +279,12 @@ func (s *stage) seller(market, app string) ([]string, error) {
 		if err = errors.Join(err, os.WriteFile(file, credentials, 0o600)); err != nil {
 			return nil, err
 		}
+		resend := "50m" // as long as it is by default
+		if s.o.dedup == simulator.DedupOff {
+			resend = "0s"
+		}
 		return []string{
-			"TAILMARKET_GCP_ENDPOINT=" + s.sim.GCPURL(), "TAILMARKET_GCP_PROVIDER=" + o.GCP.Provider, "TAILMARKET_GCP_AUDIENCE=" + o.GCP.Audience,
+			"TAILMARKET_GCP_RESEND_FOR=" + resend, "TAILMARKET_GCP_ENDPOINT=" + s.sim.GCPURL(), "TAILMARKET_GCP_PROVIDER=" + o.GCP.Provider, "TAILMARKET_GCP_AUDIENCE=" + o.GCP.Audience,
 			"TAILMARKET_GCP_PULL_SUBSCRIPTION=" + o.GCP.Subscription, "TAILMARKET_GCP_PUSH_SUBSCRIPTION=" + o.GCP.Subscription,
 			"TAILMARKET_GCP_PUSH_AUDIENCE=" + app + "/gcp/events", "TAILMARKET_GCP_PUSH_ACCOUNT=" + o.GCP.PushAccount, "TAILMARKET_GCP_CREDENTIALS_FILE=" + file,
 		}, nil

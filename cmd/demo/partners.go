@@ -13,7 +13,7 @@ type channel string
 
 const (
 	byLink    channel = "link"  // follows a partner's signed link, with a cookie jar
-	byPartner channel = "offer" // a private offer on AWS, a reseller elsewhere
+	byPartner channel = "offer" // a private offer, or a reseller
 	byNothing channel = "none"
 )
 
@@ -23,13 +23,9 @@ const (
 	dealer   = "Resale House"
 )
 
-// channelOf gives each channel a third of the buyers, mixed over marketplaces; one marketplace
-// alone is the story of bills and has none.
+// channelOf gives each channel a third of the buyers, mixed over marketplaces.
 func channelOf(n int, markets []string) channel {
-	if len(markets) < 2 {
-		return byNothing
-	}
-	return []channel{byLink, byPartner, byNothing}[(n+n/len(markets))%3]
+	return []channel{byLink, byPartner, byNothing}[(n%len(markets)+n/len(markets))%3]
 }
 
 // purchaseBy is a purchase that comes by a channel.
@@ -39,7 +35,8 @@ func (p *play) purchaseBy(b *buyer) simulator.Purchase {
 	case byLink:
 		bought.Referral = p.links[b.market]
 	case byPartner:
-		bought.PrivateOffer, bought.Reseller = b.market == simulator.AWS, b.market != simulator.AWS
+		bought.PrivateOffer = p.turn(b)%2 == 1
+		bought.Reseller = !bought.PrivateOffer
 	case byNothing:
 	}
 	return bought
@@ -68,23 +65,26 @@ func (c *appClient) partners(ctx context.Context, markets []string) (links map[s
 
 // attribution is how the app says that a customer came.
 type attribution struct {
-	Customer string   `json:"customer"`
-	Market   string   `json:"marketplace"`
-	Account  string   `json:"account"`
-	Route    string   `json:"route"`
-	Partner  string   `json:"partner"`
-	Evidence string   `json:"evidence"`
-	By       evidence `json:"route_evidence"`
+	Customer string `json:"customer"`
+	Route    string `json:"route"`
+	Partner  string `json:"partner"`
+	Evidence string `json:"evidence"`
 }
 
-type evidence struct {
-	Kind string `json:"kind"`
-	Ref  string `json:"ref"`
+// attributed is an attribution with what it is recognised and checked by.
+type attributed struct {
+	attribution
+	Market  string `json:"marketplace"`
+	Account string `json:"account"`
+	By      struct {
+		Kind string `json:"kind"`
+		Ref  string `json:"ref"`
+	} `json:"route_evidence"`
 }
 
-func (c *appClient) attributions(ctx context.Context) ([]attribution, error) {
+func (c *appClient) attributions(ctx context.Context) ([]attributed, error) {
 	var page struct {
-		Items []attribution `json:"items"`
+		Items []attributed `json:"items"`
 	}
 	return page.Items, c.get(ctx, "/v1/attribution?limit=200", &page)
 }
@@ -95,6 +95,9 @@ type channelValue struct {
 	Customers int    `json:"customers"`
 	Revenue   string `json:"revenue"`
 	Currency  string `json:"currency"`
+	// Unpriced is how many of the customers have accepted usage that is not in the revenue.
+	Unpriced int    `json:"unpriced,omitempty"`
+	Reason   string `json:"reason,omitempty"` // why
 }
 
 // attribute says who the offers and resellers are that nobody knows yet, as an
@@ -113,7 +116,7 @@ func (s *stage) attribute(r *report) error {
 			}
 		}
 	}
-	if r.Attribution, err = s.client.attributions(ctx); err != nil {
+	if all, err = s.client.attributions(ctx); err != nil {
 		return err
 	}
 	var values struct {
@@ -123,9 +126,15 @@ func (s *stage) attribute(r *report) error {
 		return err
 	}
 	r.Value = values.Items
-	said := map[string]attribution{}
-	for _, a := range r.Attribution {
+	for i, v := range r.Value {
+		if v.Unpriced > 0 {
+			r.Value[i].Reason = fmt.Sprintf("%d of %d bought at prices of an offer or a reseller that the marketplace has not told us", v.Unpriced, v.Customers)
+		}
+	}
+	said := map[string]attributed{}
+	for _, a := range all {
 		said[a.Market+" "+a.Account] = a
+		r.Attribution = append(r.Attribution, a.attribution)
 	}
 	for _, b := range s.play.buyers {
 		got, ok := said[b.market+" "+b.account]

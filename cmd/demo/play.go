@@ -22,15 +22,17 @@ type play struct {
 	stop    time.Time // when usage stops
 	killer  *killer
 	markets []string
+	doubts  bool              // Google knows no report again: what is unsure stays so
 	links   map[string]string // a partner's, by marketplace
 	dealer  string            // the id of the partner who resells
 
-	buyers []*buyer
-	met    met
+	buyers   []*buyer
+	met      met
+	mistaken []string // what the app was asked on the way and said wrongly
 }
 
 // met counts what the script itself caused.
-type met struct{ Cancellations, Late, Corrections, Repeats, Conflicts, Changes int }
+type met struct{ Cancellations, Late, Corrections, Repeats, Conflicts, Changes, Suspended, Reinstated int }
 
 // buyer is one purchase and what its tailnet is used for.
 type buyer struct {
@@ -43,7 +45,8 @@ type buyer struct {
 
 	sub, tailnet string // known once the app has made the tailnet
 	since        time.Time
-	cancelAt     time.Time // zero: stays
+	plan         string // asked for; "" for none
+	away         bool   // nobody is there for a while
 	left         bool
 	nodes        int
 	events       int
@@ -78,35 +81,9 @@ func (p *play) buy(b *buyer) error {
 		return err
 	}
 	b.id, b.account, b.purchase = bought.ID, bought.Account, bought.Purchase
-	span := p.stop.Sub(p.sim.Now())
-	// One buyer of a marketplace in three cancels; the second one always does.
-	turn := b.n / len(p.markets)
-	if turn%3 == 1 {
-		b.cancelAt = between(p.sim.Now().Add(span*time.Duration(pick(b.r, 55, 80))/100 + time.Duration(pick(b.r, 0, 59))*time.Minute))
-		p.agenda.add(b.cancelAt, func() error { return p.cancel(b) })
-	} else {
-		at := p.sim.Now().Add(span * time.Duration(pick(b.r, 40, 60)) / 100)
-		p.agenda.add(at, func() error {
-			p.met.Changes++
-			_, err := p.sim.Change(p.ctx, b.id, changeOf(b.market, turn))
-			return err
-		})
-	}
+	p.fate(b)
 	p.agenda.add(p.sim.Now().Add(sample), func() error { return p.await(b) })
 	return nil
-}
-
-// changeOf is the change that a staying buyer makes half-way.
-func changeOf(market string, turn int) simulator.Change {
-	switch {
-	case market == simulator.GCP:
-		return simulator.Change{Kind: simulator.ChangePlan, Plan: "enterprise"}
-	case market == simulator.Azure:
-		return simulator.Change{Kind: simulator.ChangePlan, Plan: "premium"}
-	case turn%2 == 0:
-		return simulator.Change{Kind: simulator.ChangeRenew}
-	}
-	return simulator.Change{Kind: simulator.ChangeAmend}
 }
 
 // await looks every five minutes whether the buyer's tailnet is there, and
@@ -131,14 +108,17 @@ func (p *play) await(b *buyer) error {
 
 // settle moves the first people and machines in, and starts the hourly life.
 func (p *play) settle(b *buyer) error {
+	if p.over(b) {
+		return nil
+	}
 	for range pick(b.r, 3, 8) {
-		if err := p.join(b, &b.use.people); err != nil {
+		if err := p.join(b, &b.use.people, person); err != nil {
 			return err
 		}
 	}
 	// Some stay under the free level of 50 resources, some are above it.
-	for range []int{pick(b.r, 52, 64), pick(b.r, 5, 48), pick(b.r, 40, 70)}[b.n%3] {
-		if err := p.join(b, &b.use.tagged); err != nil {
+	for range []int{pick(b.r, 52, 64), pick(b.r, 5, 48), pick(b.r, 40, 70)}[p.turn(b)%3] {
+		if err := p.join(b, &b.use.tagged, tagged); err != nil {
 			return err
 		}
 	}
@@ -146,7 +126,7 @@ func (p *play) settle(b *buyer) error {
 }
 
 func (p *play) over(b *buyer) bool {
-	return b.left || !p.sim.Now().Before(p.stop)
+	return b.left || b.away || !p.sim.Now().Before(p.stop)
 }
 
 // hour is one hour of a buyer's life; it schedules the next.
@@ -156,23 +136,23 @@ func (p *play) hour(b *buyer) error {
 	}
 	now := p.sim.Now()
 	if b.r.IntN(6) == 0 {
-		if err := p.join(b, &b.use.people); err != nil {
+		if err := p.join(b, &b.use.people, person); err != nil {
 			return err
 		}
 	}
 	if b.r.IntN(8) == 0 {
-		if err := p.part(b, b.use.people, b.r.IntN(len(b.use.people))); err != nil {
+		if err := p.part(b, b.use.people, b.r.IntN(len(b.use.people)), person); err != nil {
 			return err
 		}
 	}
 	if b.r.IntN(4) == 0 {
 		for range pick(b.r, 1, 4) {
-			if err := p.join(b, &b.use.tagged); err != nil {
+			if err := p.join(b, &b.use.tagged, tagged); err != nil {
 				return err
 			}
 		}
 	} else if b.r.IntN(4) == 0 {
-		if err := p.part(b, b.use.tagged, b.r.IntN(len(b.use.tagged))); err != nil {
+		if err := p.part(b, b.use.tagged, b.r.IntN(len(b.use.tagged)), tagged); err != nil {
 			return err
 		}
 	}
@@ -192,27 +172,33 @@ func (p *play) job(b *buyer, count int, life time.Duration) error {
 		return nil
 	}
 	for range count {
-		if err := p.join(b, &b.use.ephemeral); err != nil {
+		if err := p.join(b, &b.use.ephemeral, ephemeral); err != nil {
 			return err
 		}
 		i := len(b.use.ephemeral) - 1
-		p.agenda.add(between(p.sim.Now().Add(life)), func() error { return p.part(b, b.use.ephemeral, i) })
+		p.agenda.add(between(p.sim.Now().Add(life)), func() error { return p.part(b, b.use.ephemeral, i, ephemeral) })
 	}
 	return nil
 }
 
-// join adds a person or a node, whichever list it goes to.
-func (p *play) join(b *buyer, list *[]span) error {
+// presence is what may be in a tailnet.
+type presence string
+
+const (
+	person    presence = "person"
+	tagged    presence = "node"
+	ephemeral presence = "job"
+)
+
+// join adds a person or a node to a list.
+func (p *play) join(b *buyer, list *[]span, kind presence) error {
 	b.nodes++
-	s := span{from: p.sim.Now()}
+	s := span{id: fmt.Sprintf("%s-%d-%d", kind, b.n, b.nodes), from: p.sim.Now()}
 	var err error
-	switch list {
-	case &b.use.people:
-		s.id = fmt.Sprintf("person-%d-%d", b.n, b.nodes)
+	if kind == person {
 		err = p.app.addUser(p.ctx, b.tailnet, s.id, s.from)
-	default:
-		s.id = fmt.Sprintf("node-%d-%d", b.n, b.nodes)
-		err = p.app.addNode(p.ctx, b.tailnet, s.id, list == &b.use.ephemeral, s.from)
+	} else {
+		err = p.app.addNode(p.ctx, b.tailnet, s.id, kind == ephemeral, s.from)
 	}
 	if err != nil {
 		return err
@@ -221,16 +207,16 @@ func (p *play) join(b *buyer, list *[]span) error {
 	return nil
 }
 
-func (p *play) part(b *buyer, list []span, i int) error {
+// part ends the presence of one of a list; who has gone has gone.
+func (p *play) part(b *buyer, list []span, i int, kind presence) error {
 	if !list[i].until.IsZero() {
 		return nil
 	}
-	kind := "nodes"
-	if len(b.use.people) > 0 && &list[0] == &b.use.people[0] {
-		kind = "users"
+	at, path := p.sim.Now(), "nodes"
+	if kind == person {
+		path = "users"
 	}
-	at := p.sim.Now()
-	if err := p.app.remove(p.ctx, kind, b.tailnet, list[i].id, at); err != nil {
+	if err := p.app.remove(p.ctx, path, b.tailnet, list[i].id, at); err != nil {
 		return err
 	}
 	list[i].until = at
@@ -252,7 +238,7 @@ func (p *play) report(b *buyer) error {
 			usedAt = now
 		}
 		req := request{id: fmt.Sprintf("req-%d-%d", b.n, b.events), usedAt: usedAt, tenths: int64(pick(b.r, 1, 400))}
-		if b.r.IntN(5) == 0 {
+		if b.r.IntN(5) == 0 || b.events == 2 {
 			b.late = append(b.late, req) // kept back for some hours
 			continue
 		}
@@ -268,7 +254,7 @@ func (p *play) report(b *buyer) error {
 		b.use.requests[req.id] = req.tenths
 		p.met.Late++
 	}
-	if len(b.sent) > 0 && b.r.IntN(4) == 0 {
+	if len(b.sent) > 0 && (b.r.IntN(4) == 0 || p.met.Corrections == 0) {
 		if i := b.r.IntN(len(b.sent)); !b.sent[i].fixed {
 			b.sent[i].fixed = true
 			b.events++
@@ -308,37 +294,6 @@ func (b *buyer) event(r request, corrects string) usageEvent {
 		e.Data.Corrects = &eventRef{Source: "demo/product", ID: corrects}
 	}
 	return e
-}
-
-// cancel disconnects everything and ends the agreement at the marketplace.
-func (p *play) cancel(b *buyer) error {
-	if b.sub == "" { // has not got far enough; tries again later
-		if at := between(p.sim.Now().Add(3 * time.Hour)); at.Before(p.stop) {
-			p.agenda.add(at, func() error { return p.cancel(b) })
-		}
-		return nil
-	}
-	if err := p.leave(b); err != nil {
-		return err
-	}
-	p.met.Cancellations++
-	_, err := p.sim.Cancel(p.ctx, b.id, "")
-	return err
-}
-
-func (p *play) leave(b *buyer) error {
-	if b.left || b.sub == "" {
-		return nil
-	}
-	b.left = true
-	for _, list := range [][]span{b.use.people, b.use.tagged, b.use.ephemeral} {
-		for i := range list {
-			if err := p.part(b, list, i); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // run plays the script until everything is billed and quiet.
@@ -403,7 +358,10 @@ func (p *play) quiet() (bool, error) {
 		return false, err
 	}
 	for _, m := range l.Meters {
-		for _, q := range []string{m.Open, m.Queued, m.Sent, m.Unsure} {
+		if p.doubts && m.Marketplace == simulator.GCP {
+			m.Unsure = "0"
+		}
+		for _, q := range []string{m.Open, m.Queued, m.Sent, m.Held, m.Unsure} {
 			if q != "0" {
 				return false, nil
 			}

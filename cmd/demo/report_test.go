@@ -10,7 +10,7 @@ import (
 
 // good is a report with nothing wrong in it.
 func good() (report, options) {
-	r := report{Purchases: map[string]int{"aws": 2}, TailnetsActive: 1, Unsure: "0", Met: map[string]int{"cancellations": 1, "late": 1, "corrections": 1, "kills_in_flight": 1}, Kills: 2}
+	r := report{Purchases: map[string]int{"aws": 4}, TailnetsActive: 3, Unsure: "0", Met: map[string]int{"cancellations": 1, "late": 1, "corrections": 1, "kills_in_flight": 1}, Kills: 2}
 	for _, k := range simulator.Kinds() {
 		r.Met[string(k)] = 1
 	}
@@ -20,7 +20,7 @@ func good() (report, options) {
 			Carried: "0.5", Held: "0", Unsure: "0", WrittenOff: "0", CreditLeft: "0", Billed: "11",
 		})
 	}
-	return r, options{buyers: 2, kills: 2, markets: []string{simulator.AWS}, weather: string(simulator.WeatherHostile)}
+	return r, options{buyers: 4, kills: 2, dedup: simulator.DedupOn, markets: []string{simulator.AWS}, weather: string(simulator.WeatherHostile)}
 }
 
 // A comparison that passes whatever it is given would prove nothing.
@@ -39,8 +39,8 @@ func TestTheReportNoticesWhatIsWrong(t *testing.T) {
 		"a unit in two places":           {func(r *report) { r.Meters[0].Held = "1" }, "conservation is broken in 1 places"},
 		"the app says it is broken":      {func(r *report) { r.Broken = 3 }, "conservation is broken in 3 places"},
 		"something is unsure":            {func(r *report) { r.Unsure = "4" }, "unsure is 4"},
-		"a purchase nobody heard of":     {func(r *report) { r.Purchases["aws"] = 1 }, "1 of 2 purchases"},
-		"a tailnet that was not revoked": {func(r *report) { r.TailnetsActive = 2 }, "2 tailnets are active"},
+		"a purchase nobody heard of":     {func(r *report) { r.Purchases["aws"] = 1 }, "1 of 4 purchases"},
+		"a tailnet that was not revoked": {func(r *report) { r.TailnetsActive = 4 }, "4 tailnets are active"},
 		"a quarantined delivery":         {func(r *report) { r.Deliveries.Quarantined = 1 }, "in quarantine"},
 		"a kill that did not happen":     {func(r *report) { r.Kills = 1 }, "1 of 2 kills"},
 		"kills at harmless moments":      {func(r *report) { r.Met["kills_in_flight"] = 0 }, "only 0 of 2 kills"},
@@ -55,7 +55,7 @@ func TestTheReportNoticesWhatIsWrong(t *testing.T) {
 			t.Parallel()
 			r, o := good()
 			c.spoil(&r)
-			if err := r.add(); err != nil {
+			if err := r.add(o.dedup); err != nil {
 				t.Fatal(err)
 			}
 			got := strings.Join(r.wrong(o), "\n")
@@ -66,6 +66,51 @@ func TestTheReportNoticesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Without de-duplication Google may have booked what is unsure, and no more than that.
+func TestDoubtIsBoundedByWhatIsUnsure(t *testing.T) {
+	t.Parallel()
+	row := func(market, accepted, unsure, billed string) meter {
+		return meter{
+			Marketplace: market, Meter: "m", Expected: "10", Measured: "10", Open: "0", Included: "0", Accepted: accepted, Carried: "0", Held: "0",
+			Unsure: unsure, WrittenOff: "0", CreditLeft: "0", Billed: billed,
+		}
+	}
+	for name, c := range map[string]struct {
+		m     meter
+		dedup simulator.Dedup
+		drift string
+	}{
+		"booked":                     {row("gcp", "7", "3", "10"), simulator.DedupOff, "0"},
+		"not booked":                 {row("gcp", "7", "3", "7"), simulator.DedupOff, "0"},
+		"booked twice":               {row("gcp", "7", "3", "13"), simulator.DedupOff, "3"},
+		"less than was accepted":     {row("gcp", "7", "3", "6"), simulator.DedupOff, "1"},
+		"no doubt elsewhere":         {row("azure", "7", "3", "10"), simulator.DedupOff, "3"},
+		"no doubt where it is known": {row("gcp", "7", "3", "10"), simulator.DedupOn, "3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := report{Meters: []meter{c.m}}
+			if err := r.add(c.dedup); err != nil || r.Drift != c.drift || r.Broken != 0 {
+				t.Errorf("drift %s, want %s; %d broken, %v", r.Drift, c.drift, r.Broken, err)
+			}
+		})
+	}
+}
+
+func TestARecordBilledTwiceIsNoticed(t *testing.T) {
+	t.Parallel()
+	line := simulator.BillLine{Marketplace: "gcp", Dimension: "m", Slots: []simulator.Slot{{RecordID: "a"}, {RecordID: "b"}}}
+	other := line
+	other.Dimension = "n" // one report may have several metrics
+	if got := twice(simulator.Bill{Lines: []simulator.BillLine{line, other}}); len(got) > 0 {
+		t.Error(got)
+	}
+	line.Slots = append(line.Slots, simulator.Slot{RecordID: "a"})
+	if got := twice(simulator.Bill{Lines: []simulator.BillLine{line, other}}); len(got) != 1 {
+		t.Error(got)
+	}
+}
+
 func TestGoodWeatherNeedsNoFaults(t *testing.T) {
 	t.Parallel()
 	r, o := good()
@@ -73,7 +118,7 @@ func TestGoodWeatherNeedsNoFaults(t *testing.T) {
 	maps.DeleteFunc(r.Met, func(k string, _ int) bool {
 		return k != "cancellations" && k != "late" && k != "corrections" && k != "kills_in_flight"
 	})
-	if err := r.add(); err != nil {
+	if err := r.add(o.dedup); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.wrong(o); len(got) > 0 {
