@@ -15,7 +15,8 @@ import (
 // openAdapters opens the marketplaces that settings were made for.
 func (b *Base) openAdapters(ctx context.Context, s *Selling) error {
 	if b.Config.AWS.Enabled() {
-		a, err := b.awsConfig(s.Catalog).Open(ctx, b.HTTP, b.Log, b.Clock.Now)
+		c := b.awsConfig(s.Catalog)
+		a, err := c.Open(ctx, b.wayOut(marketplace.AWS, c.Quota), b.Log, b.Clock.Now)
 		if err != nil {
 			return err
 		}
@@ -26,7 +27,7 @@ func (b *Base) openAdapters(ctx context.Context, s *Selling) error {
 		if err != nil {
 			return err
 		}
-		a, err := c.Open(ctx, b.HTTP, b.Log, b.Clock.Now)
+		a, err := c.Open(ctx, b.wayOut(marketplace.GCP, c.Quota), b.Log, b.Clock.Now)
 		if err != nil {
 			return err
 		}
@@ -37,7 +38,7 @@ func (b *Base) openAdapters(ctx context.Context, s *Selling) error {
 		if err != nil {
 			return err
 		}
-		a, err := c.Open(b.HTTP, b.Log, b.Clock.Now)
+		a, err := c.Open(b.wayOut(marketplace.Azure, c.Quota), b.Log, b.Clock.Now)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tailmarket/tailmarket/internal/clock"
 	"github.com/tailmarket/tailmarket/internal/config"
+	"github.com/tailmarket/tailmarket/internal/fleet"
 	"github.com/tailmarket/tailmarket/internal/store"
 )
 
@@ -21,6 +23,7 @@ type Base struct {
 	Store  *store.Store
 	Clock  clock.Clock
 	HTTP   *http.Client // outbound; refuses calls inside a transaction
+	Fleet  *fleet.Fleet // what replicas share and may lose
 
 	remote *clock.Remote // set when business time is a simulator's
 }
@@ -45,6 +48,10 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 	if err != nil {
 		return nil, err
 	}
+	b.Fleet, err = fleet.Open(fleet.Options{URL: c.RedisURL.Reveal(), Name: c.RedisName, Replicas: c.Replicas, Keys: keys, Log: log, Wall: time.Now})
+	if err != nil {
+		return nil, err
+	}
 	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: keys, Log: log, Wall: time.Now, Committed: committed})
 	if err != nil {
 		return nil, err
@@ -55,7 +62,7 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 // Close closes what OpenBase opened.
 func (b *Base) Close() error {
 	b.HTTP.CloseIdleConnections()
-	return b.Store.Close()
+	return errors.Join(b.Fleet.Close(), b.Store.Close())
 }
 
 // outbound trusts the system's roots and, when set, the operator's.

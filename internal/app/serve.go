@@ -69,6 +69,7 @@ func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
 	replica := rand.Text() // leases are void without it: a name that comes back would own a dead process's
 	inside.run(func(ctx context.Context) error { return b.Work(ctx, replica, s.work()) })
 	inside.run(s.checkConservation)
+	embedded.run(b.Fleet.Run) // as long as anybody may have something to say
 	for m := range s.selling.Adapters {
 		inside.run(func(ctx context.Context) error { return s.selling.Listen(ctx, m) })
 	}

@@ -23,7 +23,7 @@ func TestNoSettingIsNeededToStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Listen != "127.0.0.1:8080" || c.DatabaseURL.IsSet() || c.AWS.Enabled() || c.Metering.SweepEvery != 5*time.Minute ||
+	if c.Listen != "127.0.0.1:8080" || c.DatabaseURL.IsSet() || c.RedisURL.IsSet() || c.RedisName != "tailmarket" || c.Replicas != 1 || c.AWS.Enabled() || c.Metering.SweepEvery != 5*time.Minute ||
 		c.Limits.UsageBodyBytes != 8<<20 || c.OperatorKeyFile() != "data/operator.key" {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -118,6 +118,9 @@ aws:
 		"TAILMARKET_PUBLIC_URL=sell.example.com",
 		"TAILMARKET_CLOCK_URL=http://10.0.0.1:9000",
 		"TAILMARKET_DATABASE_URL=mysql://me:hunter2@db/x?password=hunter2",
+		"TAILMARKET_REDIS_URL=memcached://me:hunter2@cache:11211",
+		"TAILMARKET_REDIS_NAME=two words",
+		"TAILMARKET_REPLICAS=0",
 		"TAILMARKET_CATALOG=/no/such/catalog.yaml",
 		"TAILMARKET_CA_FILE=" + file,
 		"TAILMARKET_LOG_LEVEL=loud",
@@ -161,6 +164,9 @@ aws:
 		"TAILMARKET_LOG_LEVEL",
 		"TAILMARKET_METERING_BACKOFF_MAX",
 		"TAILMARKET_PUBLIC_URL",
+		"TAILMARKET_REDIS_NAME",
+		"TAILMARKET_REDIS_URL",
+		"TAILMARKET_REPLICAS",
 		"TAILMARKET_SELLER_SUPPORT",
 		"TAILMARKET_SMTP_ADDR",
 		"aws.event_key",
@@ -225,6 +231,7 @@ func TestSecretsAreMaskedEverywhere(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load([]string{
 		"TAILMARKET_DATABASE_URL=postgres://tm:hunter2@db/tm?sslpassword=hunter2",
+		"TAILMARKET_REDIS_URL=rediss://tm:hunter2@cache:6380/1?addr=cache2:6380", "TAILMARKET_REDIS_NAME=shop-1", "TAILMARKET_REPLICAS=3",
 		"TAILMARKET_SMTP_ADDR=mail:25", "TAILMARKET_SMTP_FROM=a@example.com",
 		"TAILMARKET_SMTP_USERNAME=a", "TAILMARKET_SMTP_PASSWORD=hunter2",
 		"TAILMARKET_AWS_SELLER_ACCOUNT=123456789012", "TAILMARKET_AWS_EVENT_KEY=hunter2hunter2hunter2",
@@ -238,6 +245,9 @@ func TestSecretsAreMaskedEverywhere(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "postgres://tm:xxxxx@db/tm") {
 		t.Error("Print does not say which database is used")
+	}
+	if !strings.Contains(out.String(), "rediss://tm:xxxxx@cache:6380/1") || c.RedisName != "shop-1" || c.Replicas != 3 {
+		t.Errorf("Print does not say which Redis is used: %s, %d replicas", c.RedisName, c.Replicas)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		fmt.Fprintf(&out, verb, c)

@@ -18,6 +18,7 @@ import (
 var (
 	awsAccount  = regexp.MustCompile(`^[0-9]{12}$`)
 	awsRegion   = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
+	redisName   = regexp.MustCompile(`^[A-Za-z0-9.-]{1,64}$`)
 	headerName  = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 	minEventKey = 16
 )
@@ -94,6 +95,12 @@ func (v *checker) places() {
 		ok := err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
 		v.want(ok, "DATABASE_URL", showURL(c.DatabaseURL.Reveal()))
 	}
+	if c.RedisURL.IsSet() {
+		u, err := url.Parse(c.RedisURL.Reveal())
+		v.want(err == nil && (u.Scheme == "redis" || u.Scheme == "rediss") && u.Host != "", "REDIS_URL", showURL(c.RedisURL.Reveal()))
+	}
+	v.want(redisName.MatchString(c.RedisName), "REDIS_NAME", c.RedisName)
+	v.want(c.Replicas >= 1 && c.Replicas <= 1000, "REPLICAS", strconv.Itoa(c.Replicas))
 	if c.Catalog != "" {
 		v.want(isFile(c.Catalog), "CATALOG", c.Catalog)
 	}

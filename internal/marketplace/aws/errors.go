@@ -91,6 +91,9 @@ func meaningOf(err error) (code string, m meaning) {
 
 // readError classifies the error of a call that only reads; nothing was done.
 func readError(err error, doing string) error {
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
 	_, m := meaningOf(err)
 	return fault.Wrap(cmp.Or(m.read, fault.Unavailable), fmt.Errorf("%s: %w", doing, err), cmp.Or(m.asked, m.operator))
 }
@@ -105,14 +108,22 @@ func closed(err error) bool {
 
 // resolveError classifies ResolveCustomer's error; its text is for the buyer.
 func resolveError(err error) error {
+	const doing = "resolve aws registration token"
+	if held := marketplace.Withheld(err, doing, textTryLater); held != nil {
+		return held
+	}
 	_, m := meaningOf(err)
-	return fault.Wrap(cmp.Or(m.resolve, fault.Unavailable), fmt.Errorf("resolve aws registration token: %w", err), cmp.Or(m.buyer, textTryLater))
+	return fault.Wrap(cmp.Or(m.resolve, fault.Unavailable), fmt.Errorf(doing+": %w", err), cmp.Or(m.buyer, textTryLater))
 }
 
 // submitError classifies the error of a whole call: Refused and Throttled mean
 // that nothing was recorded, and are given only where that is proven.
 func submitError(err error, sent *handed, n int) error {
-	err = fmt.Errorf("submit aws batch of %d: %w", n, err)
+	doing := fmt.Sprintf("submit aws batch of %d", n)
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
+	err = fmt.Errorf("%s: %w", doing, err)
 	if notSent(err, sent) {
 		return fault.Wrap(fault.Throttled, err, "")
 	}

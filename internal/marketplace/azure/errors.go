@@ -112,6 +112,9 @@ func hasStatus(err error, status int) bool {
 // readError classifies the error of a call that changes nothing: whatever it is,
 // it may be asked again.
 func readError(err error, doing string) error {
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
 	class := fault.Unavailable
 	if hasStatus(err, http.StatusTooManyRequests) {
 		class = fault.Throttled
@@ -134,6 +137,9 @@ func decideReadError(err error, doing string) error {
 // decideError classifies the error of a call that changes something and may be
 // repeated. A refusal is Microsoft's own word, with its reason.
 func decideError(err error, doing string) error {
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
 	e, ok := answerOf(err)
 	switch {
 	case !ok:
@@ -152,6 +158,10 @@ func decideError(err error, doing string) error {
 // answers 400 for every token it does not take ("SaaS fulfillment Subscription
 // APIs", 2022), so nobody can tell an expired one; what to do is the same.
 func resolveError(err error) error {
+	const doing = "resolve azure marketplace token"
+	if held := marketplace.Withheld(err, doing, textTryLater); held != nil {
+		return held
+	}
 	class, text := fault.Unavailable, textTryLater
 	if e, ok := answerOf(err); ok {
 		switch e.status {
@@ -162,13 +172,17 @@ func resolveError(err error) error {
 		}
 		err = fmt.Errorf("answered %d %.80q (request %s)", e.status, e.code, e.requestID) // its message may repeat the token
 	}
-	return fault.Wrap(class, fmt.Errorf("resolve azure marketplace token: %w", err), text)
+	return fault.Wrap(class, fmt.Errorf(doing+": %w", err), text)
 }
 
 // submitError classifies the error of a whole call: Refused and Throttled mean
 // that nothing was recorded, and are given only where that is proven.
 func submitError(err error, sent *handed, n int) error {
-	err = fmt.Errorf("submit azure batch of %d: %w", n, err)
+	doing := fmt.Sprintf("submit azure batch of %d", n)
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
+	err = fmt.Errorf("%s: %w", doing, err)
 	e, ok := answerOf(err)
 	if !ok {
 		if notSent(err, sent) {

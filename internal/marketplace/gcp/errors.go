@@ -48,6 +48,9 @@ func classified(c fault.Class, err error, public string) error {
 
 // readError classifies the error of a call that only reads; nothing was done.
 func readError(err error, doing string) error {
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
 	err = fmt.Errorf("%s: %w", doing, err)
 	switch statusOf(err) {
 	case http.StatusNotFound:
@@ -64,6 +67,9 @@ func readError(err error, doing string) error {
 // decideError classifies the error of a call that decides. It may be repeated, but
 // for what was not understood.
 func decideError(err error, doing string) error {
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
 	err = fmt.Errorf("%s: %w", doing, err)
 	switch status := statusOf(err); {
 	case status == http.StatusTooManyRequests:
@@ -85,7 +91,11 @@ func decideError(err error, doing string) error {
 // a failed status non-deterministic, so that only a refusal with 4xx, 408 and 429
 // apart, proves that nothing was recorded (an integrator's rule, 2026-09).
 func submitError(err error, sent *handed, n int) error {
-	err = fmt.Errorf("submit gcp batch of %d: %w", n, err)
+	doing := fmt.Sprintf("submit gcp batch of %d", n)
+	if held := marketplace.Withheld(err, doing, ""); held != nil {
+		return held
+	}
+	err = fmt.Errorf("%s: %w", doing, err)
 	if notSent(err, sent) {
 		return classified(fault.Throttled, err, "")
 	}
