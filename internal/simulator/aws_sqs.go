@@ -17,6 +17,10 @@ const queueName = "tailmarket-events"
 // defaultVisibility is short, because it is wall time during which the clock stands still.
 const defaultVisibility = 5 * time.Second
 
+// maxReceives is the highest a redrive policy allows: whoever receives a message so often without deleting it has lost it
+// to the dead-letter queue.
+const maxReceives = 1000
+
 // queue is one SQS standard queue. It is guarded by the simulator's lock; long polls wait on its changes.
 type queue struct {
 	m        *awsMarket
@@ -31,7 +35,10 @@ type message struct {
 	received int
 	conn     net.Conn    // on which it was last received; nil: visible
 	timer    *time.Timer // makes it visible again, in wall time
+	deferred bool        // handed back until a time of the clock; see Options.QueueByClock
 }
+
+func (m *message) visible() bool { return m.conn == nil && !m.deferred }
 
 func newQueue(m *awsMarket) *queue { return &queue{m: m} }
 
@@ -39,8 +46,16 @@ func (q *queue) url() string {
 	return q.m.s.AWSURL() + "/" + q.m.s.o.SellerAccount + "/" + queueName
 }
 
-// pending is how many messages are not deleted; the clock waits for all of them.
-func (q *queue) pending() int { return len(q.messages) }
+// pending is how many messages are not deleted; the clock waits for all of them but those that wait for the clock.
+func (q *queue) pending() int {
+	n := 0
+	for _, msg := range q.messages {
+		if !msg.deferred {
+			n++
+		}
+	}
+	return n
+}
 
 // put appends a message; the lock is held.
 func (q *queue) put(body []byte) string {
@@ -67,8 +82,20 @@ func (q *queue) show(msg *message) {
 	if msg.timer != nil {
 		msg.timer.Stop()
 	}
-	msg.conn, msg.timer = nil, nil
+	msg.conn, msg.timer, msg.deferred = nil, nil, false
 	q.m.s.touch()
+}
+
+// wait hides a message until the clock has moved by d.
+func (q *queue) wait(msg *message, d time.Duration) {
+	q.show(msg)
+	nth := msg.received
+	msg.deferred = true
+	q.m.s.quietly(q.m.s.now.Add(d), "queue", func() {
+		if msg.received == nth && msg.deferred {
+			q.show(msg)
+		}
+	})
 }
 
 func (q *queue) hide(msg *message, c net.Conn, d time.Duration) {
@@ -143,7 +170,7 @@ func (q *queue) receiveMessage(c *call) (any, error) {
 	s := q.m.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for waiting := wait > 0; waiting && !slices.ContainsFunc(q.messages, func(m *message) bool { return m.conn == nil }); {
+	for waiting := wait > 0; waiting && !slices.ContainsFunc(q.messages, (*message).visible); {
 		wake := s.wake
 		s.mu.Unlock()
 		select {
@@ -157,8 +184,9 @@ func (q *queue) receiveMessage(c *call) (any, error) {
 	}
 	names := slices.Concat(in.AttributeNames, in.MessageSystemAttributeNames)
 	out := []map[string]any{}
+	q.bury()
 	for _, msg := range q.messages {
-		if msg.conn != nil || len(out) == most || c.ctx.Err() != nil {
+		if !msg.visible() || len(out) == most || c.ctx.Err() != nil {
 			continue
 		}
 		msg.received++
@@ -170,6 +198,18 @@ func (q *queue) receiveMessage(c *call) (any, error) {
 	}
 	s.touch()
 	return map[string]any{"Messages": out}, nil
+}
+
+// bury moves what was received too often to the dead-letter queue.
+func (q *queue) bury() {
+	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool {
+		dead := m.visible() && m.received >= maxReceives
+		if dead {
+			q.m.s.deliveries.Dead++
+			q.m.s.touch()
+		}
+		return dead
+	})
 }
 
 func (m *message) wire(names []string) map[string]any {
@@ -277,10 +317,12 @@ func (q *queue) changeVisibility(c *call) (any, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case i < 0 || q.messages[i].conn == nil:
+	case i < 0 || q.messages[i].visible():
 		return nil, refuse("MessageNotInflight", "The specified message isn't in flight.")
 	case in.VisibilityTimeout <= 0:
 		q.show(q.messages[i])
+	case q.m.s.o.QueueByClock:
+		q.wait(q.messages[i], time.Duration(in.VisibilityTimeout)*time.Second)
 	default:
 		q.hide(q.messages[i], q.messages[i].conn, time.Duration(in.VisibilityTimeout)*time.Second)
 	}
@@ -299,7 +341,7 @@ func (q *queue) getAttributes(c *call) (any, error) {
 	defer q.m.s.mu.Unlock()
 	visible := 0
 	for _, msg := range q.messages {
-		if msg.conn == nil {
+		if msg.visible() {
 			visible++
 		}
 	}

@@ -59,6 +59,9 @@ type Options struct {
 	EventKeyHeader string // API destination header; default x-api-key
 	EventKey       string // default: a value made from the seed
 	Channel        Channel
+	// QueueByClock makes messages that the app hands back to the queue come again by the virtual clock, which then goes on
+	// meanwhile: outages of days. Otherwise the clock waits until the queue is empty.
+	QueueByClock bool
 
 	Products      []Product // on AWS; default: one with the four dimensions of the shipped catalog
 	SellerAccount string

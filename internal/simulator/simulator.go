@@ -62,6 +62,7 @@ type Deliveries struct {
 	Refused  int `json:"refused"`
 	Queued   int `json:"queued"`
 	Deleted  int `json:"deleted"`
+	Dead     int `json:"dead"`     // received too often and lost to the dead-letter queue
 	Believed int `json:"believed"` // forged ones that were taken
 }
 

@@ -69,6 +69,46 @@ func TestListenDeletesOnlyWhatWasHandled(t *testing.T) {
 	}
 }
 
+// TestListenSurvivesDaysOfOutage: messages come while nothing can be stored, and the
+// queue's redrive policy counts every try. Nothing is given up, nothing lost, and what
+// waited comes soon after.
+func TestListenSurvivesDaysOfOutage(t *testing.T) {
+	t.Parallel()
+	v := open(t, simulator.Options{Seed: 2, Weather: simulator.WeatherGood, Channel: simulator.ChannelSQS, QueueByClock: true})
+	over := v.Now().Add(48 * time.Hour)
+	var mu sync.Mutex
+	tries, taken := map[string]int{}, map[string]int{}
+	listening(t, v.adapter, func(ctx context.Context, d marketplace.Delivery) error {
+		got, err := v.adapter.Verify(ctx, d)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if tries[got.ID]++; v.Now().Before(over) {
+			return fault.New(fault.Unavailable, "the database is away")
+		}
+		taken[got.ID]++
+		return nil
+	})
+	v.Buy()
+	v.Advance(30 * time.Hour)
+	v.Buy()
+	for v.Now().Before(over.Add(10 * time.Minute)) {
+		v.Advance(2 * time.Hour)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if r := v.sim.Rest(); len(taken) != 4 || r.Totals.Dead != 0 || r.Queue != 0 {
+		t.Errorf("%d messages were taken, want 4; %d are dead letters, %d are left", len(taken), r.Totals.Dead, r.Queue)
+	}
+	for id, n := range taken {
+		if n != 1 || tries[id] < 50 || tries[id] > 320 {
+			t.Errorf("message %s was taken %d times, at try %d", id, n, tries[id])
+		}
+	}
+}
+
 // TestListenHandlesSeveralAtOnce, ten at most.
 func TestListenHandlesSeveralAtOnce(t *testing.T) {
 	t.Parallel()

@@ -86,9 +86,9 @@ resource "aws_sqs_queue" "events" {
   sqs_managed_sse_enabled    = true
   tags                       = var.labels
 
-  # The server shows a message that it could not take again after a second, so a
-  # count that suits other readers would bury events in a minute's outage. This one,
-  # the highest there is, lasts for about a quarter of an hour.
+  # The server shows a message that it could not take again after a second, then two,
+  # four, and so on up to ten minutes. A count that suits other readers would bury
+  # events in a short outage; this one, the highest there is, lasts for a week.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead.arn
     maxReceiveCount     = 1000

@@ -45,6 +45,9 @@ resource "google_pubsub_subscription" "events" {
     ttl = "" # never: a quiet month must not delete it
   }
 
+  # Pulled messages that the server hands back wait like refused pushes. A hundred
+  # tries, the most there are, then last for some 16 hours; a message only hints, and
+  # the server's sweep reads what a dead letter was about.
   retry_policy {
     minimum_backoff = "10s"
     maximum_backoff = "600s"
