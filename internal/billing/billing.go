@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -47,11 +48,15 @@ type Options struct {
 	Wall     func() time.Time
 	Log      *slog.Logger
 	Observer Observer
+	// MaxWaiting is how many usage events may wait for the writer; 0: 20,000.
+	MaxWaiting int
 }
 
 // Service is the metering pipeline. Safe for concurrent use.
 type Service struct {
 	Options
+
+	queue *queue
 }
 
 // New makes a Service.
@@ -59,7 +64,7 @@ func New(o Options) *Service {
 	if o.Observer == nil {
 		o.Observer = unobserved{}
 	}
-	return &Service{o}
+	return &Service{Options: o, queue: &queue{limit: cmp.Or(o.MaxWaiting, maxWaiting)}}
 }
 
 type unobserved struct{}

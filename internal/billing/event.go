@@ -22,6 +22,9 @@ type UsageEvent struct {
 	Of       string     `json:"of,omitempty"`       // who or what was counted; unique meters need it
 	Seconds  int64      `json:"seconds,omitempty"`  // time covered; unit_hours meters need it
 	Corrects *EventName `json:"corrects,omitempty"` // the event whose quantity this one replaces
+	// Operation names what was done, the same in every retry of it; meters with a
+	// natural key need it.
+	Operation string `json:"operation,omitempty"`
 }
 
 // EventName names a usage event by its producer's words.
@@ -79,7 +82,12 @@ func (e UsageEvent) fault() string {
 		name, value string
 		needed      bool
 	}{
-		{"source", e.Source, true}, {"id", e.ID, true}, {"subject", e.Subject, e.Corrects == nil}, {"data.meter", e.Meter, e.Corrects == nil}, {"data.of", e.Of, false},
+		{"source", e.Source, true},
+		{"id", e.ID, true},
+		{"subject", e.Subject, e.Corrects == nil},
+		{"data.meter", e.Meter, e.Corrects == nil},
+		{"data.of", e.Of, false},
+		{"data.operation", e.Operation, false},
 	} {
 		switch {
 		case f.needed && f.value == "":
@@ -145,7 +153,17 @@ func (e UsageEvent) content() [32]byte {
 	if !e.UsedAt.IsZero() {
 		used = e.UsedAt.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
 	}
-	return hashFields(e.Subject, used, e.Meter, canonical(e.Quantity), e.Of, fmt.Sprint(e.Seconds), corrects[0], corrects[1])
+	fields := []string{e.Subject, used, e.Meter, canonical(e.Quantity), e.Of, fmt.Sprint(e.Seconds), corrects[0], corrects[1]}
+	if e.Operation != "" { // hashes of events without one stay what they were
+		fields = append(fields, e.Operation)
+	}
+	return hashFields(fields...)
+}
+
+// said is what an event says of its operation: a retry says the same, though
+// under another id and perhaps later.
+func (e UsageEvent) said() [32]byte {
+	return hashFields(canonical(e.Quantity), e.Of, fmt.Sprint(e.Seconds))
 }
 
 // canonical drops zeros that say nothing.

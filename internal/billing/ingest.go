@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/billing/ledger"
@@ -30,15 +31,34 @@ const raceTries = 4
 // Ingest stores usage events and answers for each of them, in order; it returns
 // after the commit, so an answer is durable. An error means that the events
 // after the last full chunk are not stored; sending all of them again is harmless.
+// Throttled: too much waits for the writer already, and nothing was stored.
 func (s *Service) Ingest(ctx context.Context, events []UsageEvent) ([]Outcome, error) {
+	return s.ingestAll(ctx, events, nil)
+}
+
+// ingestAll stores events in chunks; also joins the transaction of each, and is
+// given all outcomes in the last one.
+func (s *Service) ingestAll(ctx context.Context, events []UsageEvent, also func(ctx context.Context, tx Tx, all []Outcome, last bool) error) ([]Outcome, error) {
+	left := len(events)
+	if err := s.queue.enter(left); err != nil {
+		return nil, err
+	}
+	defer func() { s.queue.leave(left, 0) }()
 	out := make([]Outcome, 0, len(events))
 	for chunk := range chunks(events, eventsPerTx) {
 		var got []Outcome
 		var err error
+		begun := s.Wall()
 		for range raceTries {
 			err = s.Store.BillingTx(ctx, func(ctx context.Context, tx Tx) (err error) {
-				got, err = s.ingest(ctx, tx, chunk)
-				return err
+				if got, err = s.ingest(ctx, tx, chunk); err != nil || also == nil {
+					return err
+				}
+				all, last := got, left == len(chunk)
+				if last {
+					all = slices.Concat(out, got)
+				}
+				return also(ctx, tx, all, last)
 			})
 			if !errors.Is(err, errRace) {
 				break
@@ -48,6 +68,8 @@ func (s *Service) Ingest(ctx context.Context, events []UsageEvent) ([]Outcome, e
 			return out, fmt.Errorf("ingest %d usage events: %w", len(chunk), err)
 		}
 		out = append(out, got...)
+		s.queue.leave(len(chunk), s.Wall().Sub(begun))
+		left -= len(chunk)
 		s.observeIngest(got)
 	}
 	return out, nil
@@ -160,6 +182,8 @@ type arrival struct {
 	bucket   Bucket
 	since    time.Time // when its plan began inside the hour, or the hour
 	target   *Usage    // what a correction replaces
+
+	operation Ident // the natural key; zero when the meter has none
 }
 
 // ingest handles events inside a transaction: look, lock, then decide one by one.
@@ -260,7 +284,11 @@ func (s *Service) resolve(ctx context.Context, tx Tx, a *arrival, now time.Time)
 			return err
 		}
 	}
-	if why := a.measure(); why != "" {
+	why := a.measure()
+	if why == "" {
+		why = a.name()
+	}
+	if why != "" {
 		a.end(InvalidForm, why)
 		return nil
 	}
@@ -286,6 +314,29 @@ func (a *arrival) measure() string {
 		return fmt.Sprintf("data.seconds is missing: meter %s counts covered time", a.meter.ID)
 	}
 	a.quantity = q
+	return ""
+}
+
+// name finds the natural key, where the meter has one. A correction is about an
+// event that has its own.
+func (a *arrival) name() string {
+	k := a.meter.NaturalKey
+	if k == nil || a.target != nil {
+		return ""
+	}
+	if a.e.Operation == "" {
+		return fmt.Sprintf("data.operation is missing: meter %s counts an operation once (%s)", a.meter.ID, k.Interval)
+	}
+	interval := ""
+	switch k.Interval {
+	case catalog.PerHour:
+		interval = clock.HourOf(a.e.UsedAt).String()
+	case catalog.PerDay:
+		interval = a.e.UsedAt.UTC().Format(time.DateOnly)
+	case catalog.PerPeriod:
+		interval = a.bucket.Period
+	}
+	a.operation = hashFields(string(a.t.Subscription), a.meter.ID, a.e.Operation, interval)
 	return ""
 }
 
@@ -353,6 +404,11 @@ func (s *Service) admit(ctx context.Context, tx Tx, a *arrival, now time.Time) e
 	if a.done {
 		return s.quarantine(ctx, tx, a, waiting, now)
 	}
+	if a.operation != (Ident{}) {
+		if done, err := s.again(ctx, tx, a, waiting, now); err != nil || done {
+			return err
+		}
+	}
 	u := Usage{
 		ID: id.NewUsageEvent(), Ident: a.ident, Source: a.e.Source, SourceID: a.e.ID, Subscription: a.t.Subscription, Meter: a.meter.ID, Period: a.bucket.Period, Plan: a.bucket.Plan,
 		Hour: clock.HourOf(a.e.UsedAt), UsedAt: a.e.UsedAt, ReceivedAt: now, Quantity: a.quantity, Of: a.e.Of, Seconds: a.e.Seconds,
@@ -369,6 +425,13 @@ func (s *Service) admit(ctx context.Context, tx Tx, a *arrival, now time.Time) e
 	} else if !won {
 		return errRace
 	}
+	if a.operation != (Ident{}) {
+		if won, err := tx.ClaimOperation(ctx, a.operation, a.e.said(), u.ID); err != nil {
+			return err
+		} else if !won {
+			return errRace
+		}
+	}
 	if a.target != nil {
 		u.Corrects = a.target.ID
 	}
@@ -378,6 +441,35 @@ func (s *Service) admit(ctx context.Context, tx Tx, a *arrival, now time.Time) e
 	a.end(Accepted, "")
 	a.answer.Event = u.ID
 	return s.wakeCorrections(ctx, tx, a.ident, now)
+}
+
+// again finds out whether the operation of a new identity was counted before,
+// under another one. Such a retry becomes another name of the event that counted;
+// a retry that says another quantity is refused, since one of them is wrong.
+func (s *Service) again(ctx context.Context, tx Tx, a *arrival, waiting bool, now time.Time) (done bool, err error) {
+	said, first, known, err := tx.UsageOperation(ctx, a.operation)
+	if err != nil || !known {
+		return false, err
+	}
+	if said != a.e.said() {
+		a.end(Conflict, fmt.Sprintf("this operation was counted with other content, as %s; correct that event", first))
+		return true, nil
+	}
+	if waiting {
+		if err := tx.SettleUsage(ctx, a.ident, first); err != nil {
+			return false, err
+		}
+		if err := tx.ReleaseUsage(ctx, a.ident); err != nil {
+			return false, err
+		}
+	} else if won, err := tx.ClaimUsage(ctx, a.ident, a.content, first); err != nil {
+		return false, err
+	} else if !won {
+		return false, errRace
+	}
+	a.end(Duplicate, "the operation was counted under another id")
+	a.answer.Event = first
+	return true, s.wakeCorrections(ctx, tx, a.ident, now)
 }
 
 // quarantine keeps an event that cannot be counted now.

@@ -203,7 +203,20 @@ type Tx interface {
 	// ClaimUsage stores an identity; false when somebody else has it.
 	ClaimUsage(ctx context.Context, ident Ident, content [32]byte, event id.UsageEvent) (bool, error)
 	SettleUsage(ctx context.Context, ident Ident, event id.UsageEvent) error
+	// UsageOperation finds the event that counted an operation, and what was said of it.
+	UsageOperation(ctx context.Context, key Ident) (said [32]byte, event id.UsageEvent, known bool, err error)
+	// ClaimOperation stores an operation's key; false when somebody else has it.
+	ClaimOperation(ctx context.Context, key Ident, said [32]byte, event id.UsageEvent) (bool, error)
+
+	// LockCall finds a call by its key, or keeps c as new, and locks it until the
+	// transaction ends. What expired before wall is forgotten first.
+	LockCall(ctx context.Context, c Call, lease string, until, expires, wall time.Time) (KeptCall, error)
+	// LeaseCall extends a lease or passes it on; false when it is not was any more, or was answered.
+	LeaseCall(ctx context.Context, c Call, was, lease string, until time.Time) (bool, error)
+	// AnswerCall stores the outcomes of a call under its lease; false when somebody else has it.
+	AnswerCall(ctx context.Context, c Call, lease string, out []Outcome) (bool, error)
 	AddUsage(ctx context.Context, u Usage) error
+	// UsageByIdent finds the event that an identity stands for: its own, or the one that counted its operation.
 	UsageByIdent(ctx context.Context, ident Ident) (Usage, bool, error)
 	// SupersedeUsage takes a live event out of the count; false when it was not live.
 	SupersedeUsage(ctx context.Context, event id.UsageEvent) (bool, error)

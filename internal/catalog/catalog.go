@@ -72,7 +72,25 @@ type Meter struct {
 	Scale      int               `yaml:"scale"` // decimal places of a quantity, 0 to 6
 	Source     Source            `yaml:"source"`
 	Dimensions map[string]string `yaml:"dimensions"` // marketplace → the vendor's dimension
+	// NaturalKey makes one operation of a purchase count once, whatever ids its
+	// retries carry; nil: only an event's own identity counts.
+	NaturalKey *NaturalKey `yaml:"natural_key,omitempty"`
 }
+
+// NaturalKey is (purchase, data.operation, the interval the use falls into).
+type NaturalKey struct {
+	Interval Interval `yaml:"interval"`
+}
+
+// Interval is for how long an operation's name stands for one fact.
+type Interval string
+
+const (
+	PerHour   Interval = "hour" // UTC
+	PerDay    Interval = "day"  // UTC
+	PerPeriod Interval = "period"
+	Ever      Interval = "ever"
+)
 
 // Plan is what a purchase buys.
 type Plan struct {

@@ -199,3 +199,22 @@ products:
 		}
 	}
 }
+
+func TestANaturalKeyIsForReportedMeters(t *testing.T) {
+	t.Parallel()
+	const file = `
+version: "1"
+products:
+  - {id: a, title: A, plans: [{id: p, title: P, default: true}], meters: [{id: m, title: M, unit: u, kind: sum, scale: 0, source: %s, natural_key: {interval: %s}, dimensions: {aws: m}}]}
+`
+	c, err := catalog.Parse(fmt.Appendf(nil, file, "reported", "day"))
+	if err != nil || c.Products[0].Meters[0].NaturalKey.Interval != catalog.PerDay {
+		t.Fatalf("%v", err)
+	}
+	_, err = catalog.Parse(fmt.Appendf(nil, file, "collected", "week"))
+	for _, want := range []string{`"week" is none of hour, day, period, ever`, "is for reported meters"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+}

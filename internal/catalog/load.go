@@ -216,6 +216,14 @@ func (m Meter) check(p *problems, where string) {
 	if m.Source != Collected && m.Source != Reported {
 		p.add(where+".source", "%q is neither collected nor reported", m.Source)
 	}
+	if k := m.NaturalKey; k != nil {
+		if !slices.Contains([]Interval{PerHour, PerDay, PerPeriod, Ever}, k.Interval) {
+			p.add(where+".natural_key.interval", "%q is none of hour, day, period, ever", k.Interval)
+		}
+		if m.Source == Collected {
+			p.add(where+".natural_key", "is for reported meters: collectors name no operation")
+		}
+	}
 	if m.Unit == "" {
 		p.add(where+".unit", "is missing; quantities are printed with it")
 	}

@@ -52,15 +52,38 @@ type problem struct {
 	class  fault.Class // whose words fit a page; noClass when only the title does
 	detail string
 	retry  time.Duration
+	errors []api.ProblemItem // what is wrong where, when that is known
 }
 
 const noClass fault.Class = "-"
 
+// pointed is an error with a type of its own, or with places in the request where
+// it is; its class and text are those of err.
+type pointed struct {
+	kind, title string // empty: the class's
+	items       []api.ProblemItem
+	err         error
+}
+
+func (n *pointed) Error() string { return n.err.Error() }
+func (n *pointed) Unwrap() error { return n.err }
+
 // problemOf classifies whatever a handler returned. Nothing else here switches
 // on errors.
 func problemOf(err error) problem {
+	p := classified(err)
+	if n, ok := errors.AsType[*pointed](err); ok {
+		p.errors = n.items
+		if n.kind != "" {
+			p.kind, p.title = n.kind, n.title
+		}
+	}
+	return p
+}
+
+func classified(err error) problem {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
-		p := problem{answers[f.Class], f.Class, f.Public, f.RetryAfter}
+		p := problem{answer: answers[f.Class], class: f.Class, detail: f.Public, retry: f.RetryAfter}
 		if p.status == 0 {
 			p.answer, p.class = answers[""], ""
 		}
@@ -70,13 +93,13 @@ func problemOf(err error) problem {
 		return p
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return problem{answer{http.StatusRequestEntityTooLarge, "too_large", "The request is too large"}, noClass, "The largest body taken here has " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.", 0}
+		return problem{answer: answer{http.StatusRequestEntityTooLarge, "too_large", "The request is too large"}, class: noClass, detail: "The largest body taken here has " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return problem{answer{http.StatusRequestTimeout, "timeout", "The request came too slowly"}, noClass, "", 0}
+		return problem{answer: answer{http.StatusRequestTimeout, "timeout", "The request came too slowly"}, class: noClass}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return problem{answers[fault.Unavailable], fault.Unavailable, "", retryDefault}
+		return problem{answer: answers[fault.Unavailable], class: fault.Unavailable, retry: retryDefault}
 	}
 	if he, ok := errors.AsType[*echo.HTTPError](err); ok {
 		a := echoAnswer(he.Code)
@@ -139,7 +162,7 @@ func (s *Server) fail(err error, c echo.Context) {
 	default:
 		c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
 		c.Response().WriteHeader(p.status)
-		err = c.Echo().JSONSerializer.Serialize(c, api.Problem{Type: problemType + p.kind, Title: p.title, Status: p.status, Detail: p.detail, RequestId: rid}, "")
+		err = c.Echo().JSONSerializer.Serialize(c, api.Problem{Type: problemType + p.kind, Title: p.title, Status: p.status, Detail: p.detail, RequestId: rid, Errors: p.errors}, "")
 	}
 	if err != nil {
 		s.Log.DebugContext(ctx, "answer not written", telemetry.Error, err)

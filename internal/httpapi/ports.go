@@ -62,6 +62,8 @@ type Tailnets interface {
 // Metering takes usage and tells what became of it.
 type Metering interface {
 	Ingest(ctx context.Context, events []billing.UsageEvent) ([]billing.Outcome, error)
+	IngestOnce(ctx context.Context, c billing.Call, events []billing.UsageEvent) (out []billing.Outcome, repeated bool, err error)
+	Pressure() billing.Pressure
 	Hours(ctx context.Context, sub id.Subscription) ([]billing.HourView, error)
 	Conservation(ctx context.Context) (billing.Report, error)
 	Ages(ctx context.Context) (map[billing.Station]billing.Age, error)

@@ -86,7 +86,7 @@ func TestRepeatedEventsAreFine(t *testing.T) {
 	if r.StatusCode != http.StatusOK || outcomes(t, r) != "1 accepted, twice duplicate" {
 		t.Fatalf("answered %d %s", r.StatusCode, r.body)
 	}
-	if r := w.call(t, http.MethodPost, "/v1/usage", batch, "[]"); r.StatusCode != http.StatusOK || r.body != "{\"results\":[]}\n" {
+	if r := w.call(t, http.MethodPost, "/v1/usage", batch, "[]"); r.StatusCode != http.StatusOK || r.body != "{\"stored\":0,\"refused\":0,\"results\":[]}\n" {
 		t.Fatalf("an empty batch answered %d %q", r.StatusCode, r.body)
 	}
 }

@@ -79,6 +79,10 @@ type world struct {
 
 	ingested    [][]billing.UsageEvent
 	ingestErr   error
+	ingesting   func() // while the events are being stored
+	calls       []billing.Call
+	answered    map[string][]billing.Outcome
+	pressure    billing.Pressure
 	quarantined []billing.Quarantined
 	hours       []billing.HourView
 	report      billing.Report
@@ -138,7 +142,7 @@ func granted() subscription.Subscription {
 // may alter its options.
 func setup(t *testing.T, change ...func(*httpapi.Options)) *world {
 	t.Helper()
-	w := &world{log: &safeBuffer{}, purchase: granted(), key: "tskey-auth-" + secret}
+	w := &world{log: &safeBuffer{}, purchase: granted(), key: "tskey-auth-" + secret, pressure: billing.Pressure{Limit: 20_000, Free: 20_000}}
 	w.visit = subscription.Visit{Claim: subscription.Claim{ID: "clm_1", State: subscription.ClaimOpen}, Subscription: w.purchase, State: subscription.StateAwaitingBuyer}
 	w.confirm = subscription.Confirmed{Subscription: sub, Claim: "clm_1", State: subscription.ClaimHolder}
 	w.view = provisioning.View{Tailnet: "tnt_1", State: provisioning.StateActive, KeyReady: true, Dry: true}
@@ -322,6 +326,9 @@ func (f tailnetsOf) NewKey(context.Context, id.Subscription, string) error {
 }
 
 func (f meteringOf) Ingest(_ context.Context, events []billing.UsageEvent) ([]billing.Outcome, error) {
+	if f.w.ingesting != nil {
+		f.w.ingesting()
+	}
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	if f.w.ingestErr != nil {
@@ -336,10 +343,26 @@ func (f meteringOf) Ingest(_ context.Context, events []billing.UsageEvent) ([]bi
 			out[i].Result = billing.Duplicate
 		case "clash":
 			out[i].Result, out[i].Reason = billing.Conflict, "the identity has other content"
+		case "later":
+			out[i].Result, out[i].Reason = billing.Quarantine, string(billing.UnknownSubject)
 		}
 	}
 	return out, nil
 }
+
+func (f meteringOf) IngestOnce(ctx context.Context, c billing.Call, events []billing.UsageEvent) ([]billing.Outcome, bool, error) {
+	f.w.mu.Lock()
+	f.w.calls = append(f.w.calls, c)
+	known := f.w.answered[c.Owner+c.Key]
+	f.w.mu.Unlock()
+	if known != nil {
+		return known, true, nil
+	}
+	out, err := f.Ingest(ctx, events)
+	return out, false, err
+}
+
+func (f meteringOf) Pressure() billing.Pressure { return f.w.pressure }
 
 func (f meteringOf) Hours(context.Context, id.Subscription) ([]billing.HourView, error) {
 	return f.w.hours, nil

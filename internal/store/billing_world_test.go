@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -29,15 +30,31 @@ type termed struct {
 	sendable func([]billing.Record) []billing.Record // what Submit is told instead
 	covering func()                                  // before the coverage is moved
 	dies     func(op string) error                   // our process dies inside a transaction
+	leased   func()                                  // after a transaction that renewed the lease of a call
+	stuck    bool                                    // a call is not freed
 }
 
 type termedTx struct {
 	billing.Tx
 	*termed
+	renewed *bool
+}
+
+func (t termedTx) LeaseCall(ctx context.Context, c billing.Call, was, lease string, until time.Time) (bool, error) {
+	if t.stuck && until.IsZero() {
+		return false, errors.New("died")
+	}
+	*t.renewed = true
+	return t.Tx.LeaseCall(ctx, c, was, lease, until)
 }
 
 func (s *termed) BillingTx(ctx context.Context, fn func(context.Context, billing.Tx) error) error {
-	return s.Store.BillingTx(ctx, func(ctx context.Context, tx billing.Tx) error { return fn(ctx, termedTx{tx, s}) })
+	renewed := false
+	err := s.Store.BillingTx(ctx, func(ctx context.Context, tx billing.Tx) error { return fn(ctx, termedTx{tx, s, &renewed}) })
+	if renewed && err == nil && s.leased != nil {
+		s.leased()
+	}
+	return err
 }
 
 func (s *termed) Sendable(ctx context.Context, m marketplace.ID, limit int) ([]billing.Record, error) {

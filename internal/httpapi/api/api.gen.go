@@ -587,13 +587,27 @@ type Partners struct {
 
 // Problem defines model for Problem.
 type Problem struct {
-	Detail    string `json:"detail,omitempty,omitzero"`
-	RequestId string `json:"request_id,omitempty,omitzero"`
-	Status    int    `json:"status"`
-	Title     string `json:"title"`
+	Detail string `json:"detail,omitempty,omitzero"`
+
+	// Errors what is wrong where, when that is known
+	Errors    []ProblemItem `json:"errors,omitempty,omitzero"`
+	RequestId string        `json:"request_id,omitempty,omitzero"`
+	Status    int           `json:"status"`
+	Title     string        `json:"title"`
 
 	// Type stable; a program may rely on it
 	Type string `json:"type"`
+}
+
+// ProblemItem defines model for ProblemItem.
+type ProblemItem struct {
+	Detail string `json:"detail"`
+
+	// Header which header
+	Header string `json:"header,omitempty,omitzero"`
+
+	// Pointer where in the body, as a JSON Pointer (RFC 6901)
+	Pointer string `json:"pointer,omitempty,omitzero"`
 }
 
 // Product defines model for Product.

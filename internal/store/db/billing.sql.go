@@ -387,6 +387,36 @@ func (q *Queries) AnswerAttempt(ctx context.Context, arg AnswerAttemptParams) (i
 	return result.RowsAffected()
 }
 
+const answerCall = `-- name: AnswerCall :execrows
+UPDATE usage_calls
+SET answered = 1,
+    outcomes = $4
+WHERE owner = $1
+  AND key = $2
+  AND lease = $3
+  AND answered = 0
+`
+
+type AnswerCallParams struct {
+	Owner    string
+	Key      string
+	Lease    string
+	Outcomes []byte
+}
+
+func (q *Queries) AnswerCall(ctx context.Context, arg AnswerCallParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, answerCall,
+		arg.Owner,
+		arg.Key,
+		arg.Lease,
+		arg.Outcomes,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const attemptsBetween = `-- name: AttemptsBetween :many
 SELECT id, record, n, call, begun_at, answer, quantity, receipt, detail, answered_at, wall_at
 FROM attempts
@@ -583,6 +613,27 @@ func (q *Queries) BillingAccounts(ctx context.Context) ([]BillingAccount, error)
 	return items, nil
 }
 
+const claimOperation = `-- name: ClaimOperation :execrows
+INSERT INTO usage_operations (operation, said, event)
+VALUES ($1, $2, $3)
+ON CONFLICT (operation) DO NOTHING
+`
+
+type ClaimOperationParams struct {
+	Operation []byte
+	Said      []byte
+	Event     string
+}
+
+// Zero rows: somebody else has it.
+func (q *Queries) ClaimOperation(ctx context.Context, arg ClaimOperationParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, claimOperation, arg.Operation, arg.Said, arg.Event)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const claimUsage = `-- name: ClaimUsage :execrows
 INSERT INTO usage_identities (ident, content, event)
 VALUES ($1, $2, $3)
@@ -692,6 +743,16 @@ func (q *Queries) CoverUsage(ctx context.Context, arg CoverUsageParams) (int64, 
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const deleteExpiredCalls = `-- name: DeleteExpiredCalls :exec
+DELETE FROM usage_calls
+WHERE expires_at <= $1
+`
+
+func (q *Queries) DeleteExpiredCalls(ctx context.Context, expiresAt int64) error {
+	_, err := q.db.ExecContext(ctx, deleteExpiredCalls, expiresAt)
+	return err
 }
 
 const doubtfulRecords = `-- name: DoubtfulRecords :many
@@ -941,6 +1002,39 @@ type HastenRecordsParams struct {
 func (q *Queries) HastenRecords(ctx context.Context, arg HastenRecordsParams) error {
 	_, err := q.db.ExecContext(ctx, hastenRecords, arg.Subscription, arg.Deadline)
 	return err
+}
+
+const leaseCall = `-- name: LeaseCall :execrows
+UPDATE usage_calls
+SET lease = $4,
+    until = $5
+WHERE owner = $1
+  AND key = $2
+  AND lease = $3
+  AND answered = 0
+`
+
+type LeaseCallParams struct {
+	Owner   string
+	Key     string
+	Lease   string
+	Lease_2 string
+	Until   int64
+}
+
+// Zero rows: somebody else took it over, or answered it.
+func (q *Queries) LeaseCall(ctx context.Context, arg LeaseCallParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, leaseCall,
+		arg.Owner,
+		arg.Key,
+		arg.Lease,
+		arg.Lease_2,
+		arg.Until,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const lineageMembers = `-- name: LineageMembers :many
@@ -1304,6 +1398,54 @@ type LockBillingParams struct {
 func (q *Queries) LockBilling(ctx context.Context, arg LockBillingParams) error {
 	_, err := q.db.ExecContext(ctx, lockBilling, arg.Lineage, arg.Meter)
 	return err
+}
+
+const lockCall = `-- name: LockCall :one
+INSERT INTO usage_calls (owner, key, payload, lease, until, expires_at, outcomes)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (owner, key) DO UPDATE
+SET version = usage_calls.version + 1
+RETURNING payload, lease, until, answered, outcomes
+`
+
+type LockCallParams struct {
+	Owner     string
+	Key       string
+	Payload   []byte
+	Lease     string
+	Until     int64
+	ExpiresAt int64
+	Outcomes  []byte
+}
+
+type LockCallRow struct {
+	Payload  []byte
+	Lease    string
+	Until    int64
+	Answered int64
+	Outcomes []byte
+}
+
+// Keeps a call, or finds the one with its key; either way the row is locked until the transaction ends.
+func (q *Queries) LockCall(ctx context.Context, arg LockCallParams) (LockCallRow, error) {
+	row := q.db.QueryRowContext(ctx, lockCall,
+		arg.Owner,
+		arg.Key,
+		arg.Payload,
+		arg.Lease,
+		arg.Until,
+		arg.ExpiresAt,
+		arg.Outcomes,
+	)
+	var i LockCallRow
+	err := row.Scan(
+		&i.Payload,
+		&i.Lease,
+		&i.Until,
+		&i.Answered,
+		&i.Outcomes,
+	)
+	return i, err
 }
 
 const newBalance = `-- name: NewBalance :exec
@@ -2162,11 +2304,13 @@ func (q *Queries) Unsettled(ctx context.Context, subscription string) (int64, er
 }
 
 const usageByIdent = `-- name: UsageByIdent :one
-SELECT id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, superseded, plan
-FROM usage_events
-WHERE ident = $1
+SELECT e.id, e.ident, e.source, e.source_id, e.subscription, e.meter, e.period, e.hour, e.used_at, e.received_at, e.quantity, e.counted, e.seconds, e.corrects, e.superseded, e.plan
+FROM usage_identities i
+JOIN usage_events e ON e.id = i.event
+WHERE i.ident = $1
 `
 
+// The event an identity stands for: a retry under a new id stands for the one that counted its operation.
 func (q *Queries) UsageByIdent(ctx context.Context, ident []byte) (UsageEvent, error) {
 	row := q.db.QueryRowContext(ctx, usageByIdent, ident)
 	var i UsageEvent
@@ -2246,6 +2390,24 @@ func (q *Queries) UsageIdentity(ctx context.Context, ident []byte) (UsageIdentit
 	row := q.db.QueryRowContext(ctx, usageIdentity, ident)
 	var i UsageIdentityRow
 	err := row.Scan(&i.Content, &i.Event)
+	return i, err
+}
+
+const usageOperation = `-- name: UsageOperation :one
+SELECT said, event
+FROM usage_operations
+WHERE operation = $1
+`
+
+type UsageOperationRow struct {
+	Said  []byte
+	Event string
+}
+
+func (q *Queries) UsageOperation(ctx context.Context, operation []byte) (UsageOperationRow, error) {
+	row := q.db.QueryRowContext(ctx, usageOperation, operation)
+	var i UsageOperationRow
+	err := row.Scan(&i.Said, &i.Event)
 	return i, err
 }
 

@@ -79,9 +79,53 @@ INSERT INTO usage_events (id, ident, source, source_id, subscription, meter, per
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: UsageByIdent :one
-SELECT id, ident, source, source_id, subscription, meter, period, hour, used_at, received_at, quantity, counted, seconds, corrects, superseded, plan
-FROM usage_events
-WHERE ident = $1;
+-- The event an identity stands for: a retry under a new id stands for the one that counted its operation.
+SELECT e.id, e.ident, e.source, e.source_id, e.subscription, e.meter, e.period, e.hour, e.used_at, e.received_at, e.quantity, e.counted, e.seconds, e.corrects, e.superseded, e.plan
+FROM usage_identities i
+JOIN usage_events e ON e.id = i.event
+WHERE i.ident = $1;
+
+-- name: UsageOperation :one
+SELECT said, event
+FROM usage_operations
+WHERE operation = $1;
+
+-- name: ClaimOperation :execrows
+-- Zero rows: somebody else has it.
+INSERT INTO usage_operations (operation, said, event)
+VALUES ($1, $2, $3)
+ON CONFLICT (operation) DO NOTHING;
+
+-- name: DeleteExpiredCalls :exec
+DELETE FROM usage_calls
+WHERE expires_at <= $1;
+
+-- name: LockCall :one
+-- Keeps a call, or finds the one with its key; either way the row is locked until the transaction ends.
+INSERT INTO usage_calls (owner, key, payload, lease, until, expires_at, outcomes)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (owner, key) DO UPDATE
+SET version = usage_calls.version + 1
+RETURNING payload, lease, until, answered, outcomes;
+
+-- name: LeaseCall :execrows
+-- Zero rows: somebody else took it over, or answered it.
+UPDATE usage_calls
+SET lease = $4,
+    until = $5
+WHERE owner = $1
+  AND key = $2
+  AND lease = $3
+  AND answered = 0;
+
+-- name: AnswerCall :execrows
+UPDATE usage_calls
+SET answered = 1,
+    outcomes = $4
+WHERE owner = $1
+  AND key = $2
+  AND lease = $3
+  AND answered = 0;
 
 -- name: SupersedeUsage :execrows
 UPDATE usage_events
