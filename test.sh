@@ -25,12 +25,16 @@ pg_bin() {
   if [ -n "$newest" ]; then echo "$newest"; else dirname "$(command -v initdb || echo /none/initdb)"; fi
 }
 
+# The browser of the tests in internal/e2e, which look for the same names.
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
+
 install_missing() {
   local missing=() root=() service
   have make || missing+=(make)
   have gcc && [ -e /usr/include/stdlib.h ] || missing+=(gcc libc6-dev)
   [ -x "$(pg_bin)/initdb" ] || missing+=(postgresql)
   have redis-server || missing+=(redis-server)
+  [ -n "$(browser)" ] || missing+=(chromium)
   [ "${#missing[@]}" -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ]; then
     have sudo || die "please install: ${missing[*]}"
@@ -194,6 +198,7 @@ CONF
 
 have go || die "please install Go ($(sed -n 's/^go //p' go.mod) or newer)"
 install_missing
+at_least Chromium 120 "$("$(browser)" --version)"
 export CGO_ENABLED=1 # the race detector needs it
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/tailmarket-test.XXXXXX")

@@ -168,7 +168,7 @@ func ChannelsPage(v Channels) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<div class=\"table\" role=\"region\" aria-label=\"Value by channel\" tabindex=\"0\"><table><caption class=\"visually-hidden\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<div class=\"table\" role=\"group\" aria-label=\"Value by channel\" tabindex=\"0\"><table><caption class=\"visually-hidden\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -313,7 +313,7 @@ func ChannelsPage(v Channels) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 24, "<div class=\"table\" role=\"region\" aria-labelledby=\"customers\" tabindex=\"0\"><table><caption class=\"visually-hidden\">Customers with their route and partner</caption> <thead><tr><th scope=\"col\">Customer</th><th scope=\"col\">Route</th><th scope=\"col\">Partner</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 24, "<div class=\"table\" role=\"group\" aria-labelledby=\"customers\" tabindex=\"0\"><table><caption class=\"visually-hidden\">Customers with their route and partner</caption> <thead><tr><th scope=\"col\">Customer</th><th scope=\"col\">Route</th><th scope=\"col\">Partner</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

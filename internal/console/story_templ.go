@@ -1441,7 +1441,7 @@ func HoursPage(v Hours) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 134, "<div class=\"table hours\" role=\"region\" aria-labelledby=\"hours\" tabindex=\"0\"><table><caption class=\"visually-hidden\">Hours in which something was used or told the marketplace, with every call</caption> <thead><tr><th scope=\"col\">Hour</th><th scope=\"col\">Meter</th><th scope=\"col\" class=\"num\">Used</th><th scope=\"col\" class=\"num\">Frozen</th><th scope=\"col\" class=\"num\">Counts as</th><th scope=\"col\">Record</th><th scope=\"col\">What the marketplace answered</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 134, "<div class=\"table hours\" role=\"group\" aria-labelledby=\"hours\" tabindex=\"0\"><table><caption class=\"visually-hidden\">Hours in which something was used or told the marketplace, with every call</caption> <thead><tr><th scope=\"col\">Hour</th><th scope=\"col\">Meter</th><th scope=\"col\" class=\"num\">Used</th><th scope=\"col\" class=\"num\">Frozen</th><th scope=\"col\" class=\"num\">Counts as</th><th scope=\"col\">Record</th><th scope=\"col\">What the marketplace answered</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -116,7 +116,7 @@ func PurchasesPage(v Purchases) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "<div class=\"table\" role=\"region\" aria-label=\"Purchases\" tabindex=\"0\"><table><caption class=\"visually-hidden\">Purchases, oldest first</caption> <thead><tr><th scope=\"col\">Purchase</th><th scope=\"col\">Bought</th><th scope=\"col\">State</th><th scope=\"col\">Waits for, and why</th><th scope=\"col\">Who must act</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "<div class=\"table\" role=\"group\" aria-label=\"Purchases\" tabindex=\"0\"><table><caption class=\"visually-hidden\">Purchases, oldest first</caption> <thead><tr><th scope=\"col\">Purchase</th><th scope=\"col\">Bought</th><th scope=\"col\">State</th><th scope=\"col\">Waits for, and why</th><th scope=\"col\">Who must act</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -30,9 +30,11 @@ import (
 )
 
 // Whatever a story starts has ended when it ends. Google's client library starts
-// one worker of its own as soon as it is linked in.
+// one worker of its own as soon as it is linked in, and its keep-alive of a pull
+// looks for the end only when one of its tickers fires.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+		goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler"))
 }
 
 // patience bounds every wait of a story in wall time, so that a failure says what
@@ -85,6 +87,12 @@ func open(t *testing.T, engine store.Engine, o simulator.Options, log *slog.Logg
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
+	return openAt(t, sim, engine, log, more...)
+}
+
+// openAt is open in front of a simulator that runs already.
+func openAt(t *testing.T, sim *simulator.Simulator, engine store.Engine, log *slog.Logger, more ...string) *shop {
+	t.Helper()
 	ports := freePorts(t, 3)
 	s := &shop{
 		t: t, sim: sim, dir: t.TempDir(), log: log,

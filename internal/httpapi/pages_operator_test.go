@@ -115,7 +115,7 @@ func TestTheOverviewSaysWhoMustAct(t *testing.T) {
 	}
 	w.view = provisioning.View{WaitingFor: "the control plane makes the network", Usually: time.Second}
 	r := w.operator(t).get("/operator")
-	says(t, r, "The credentials are refused.", "No such product.", "Unknown meter", "urn:producer", "1 open finding", "The plan is unknown.", "the oldest: 90 min", "2 were copies")
+	says(t, r, "The credentials are refused.", "No such product.", "Unknown meter", "urn:producer", "1 open finding", "The plan is unknown.", "the oldest: 90 min", "2 of them copies")
 	sections := map[string][]string{
 		"you": {"Work: submit", "sub_a", "dlv_1"}, "marketplace": {"sub_b"}, "buyer": {"sub_c"}, "itself": {"Work: refresh", "sub_d", "the control plane makes the network"},
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -194,6 +196,28 @@ func (s *Simulator) Token(id string) (string, error) {
 		return "", fmt.Errorf("token: %w", err)
 	}
 	return d.arrive(-1).token, nil
+}
+
+// Way is how a marketplace's console sends a buyer's browser to the app.
+type Way struct {
+	Method string // of the form behind the button
+	URL    string // of the app
+	Values url.Values
+	Site   string       // where the buyer signs in with the vendor; "" where nobody need to
+	Cookie *http.Cookie // by which that site knows the buyer
+}
+
+// Way is the button of the purchase that id names, with a fresh token: for a real browser, where the scripted buyer is not
+// enough.
+func (s *Simulator) Way(id string) (Way, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, d, _, err := s.find(id)
+	if err != nil {
+		return Way{}, fmt.Errorf("way: %w", err)
+	}
+	a := d.arrive(-1)
+	return Way{Method: a.method, URL: s.appURL + a.path, Values: a.values, Site: a.site, Cookie: a.signedIn}, nil
 }
 
 // Bill is everything accepted so far: the marketplaces in a fixed order, each one's lines sorted.
