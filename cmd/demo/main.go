@@ -292,6 +292,7 @@ func (s *stage) seller(market, app string) ([]string, error) {
 		return []string{
 			"TAILMARKET_AZURE_ENDPOINT=" + s.sim.AzureURL() + "/api", "TAILMARKET_AZURE_AUTHORITY=" + s.sim.AzureURL(), "TAILMARKET_AZURE_TENANT_ID=" + o.Azure.Tenant,
 			"TAILMARKET_AZURE_CLIENT_ID=" + o.Azure.Client, "TAILMARKET_AZURE_CLIENT_SECRET=" + o.Azure.Secret, "TAILMARKET_AZURE_PUBLISHER_ID=" + o.Azure.Publisher,
+			"TAILMARKET_AZURE_SIGN_IN_CLIENT_ID=" + o.Azure.Landing, "TAILMARKET_AZURE_SIGN_IN_CLIENT_SECRET=" + o.Azure.Secret,
 		}, nil
 	}
 	header, key := s.sim.EventKey()

@@ -101,10 +101,12 @@ settings for an app:
   TAILMARKET_AZURE_CLIENT_ID=%s
   TAILMARKET_AZURE_CLIENT_SECRET=%s
   TAILMARKET_AZURE_PUBLISHER_ID=%s
+  TAILMARKET_AZURE_SIGN_IN_CLIENT_ID=%s
+  TAILMARKET_AZURE_SIGN_IN_CLIENT_SECRET=%s
 `, eff.Seed, eff.Weather, s.Now().Format(time.RFC3339), s.ControlURL(), s.ControlURL(), *ca, s.AWSURL(), eff.Region,
 		eff.SellerAccount, s.QueueURL(), header, key,
 		s.GCPURL(), eff.GCP.Provider, eff.GCP.Audience, eff.GCP.Subscription, eff.GCP.Subscription, eff.GCP.PushAccount, *googleKey,
-		s.AzureURL(), s.AzureURL(), eff.Azure.Tenant, eff.Azure.Client, eff.Azure.Secret, eff.Azure.Publisher)
+		s.AzureURL(), s.AzureURL(), eff.Azure.Tenant, eff.Azure.Client, eff.Azure.Secret, eff.Azure.Publisher, eff.Azure.Landing, eff.Azure.Secret)
 	for _, p := range eff.Products {
 		text += fmt.Sprintf("AWS product %s (%s) with dimensions %s\n", p.Code, p.ID, strings.Join(p.Dimensions, ", "))
 	}

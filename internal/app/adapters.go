@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/tailmarket/tailmarket/internal/catalog"
+	"github.com/tailmarket/tailmarket/internal/httpapi"
+	"github.com/tailmarket/tailmarket/internal/identity"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 	"github.com/tailmarket/tailmarket/internal/marketplace/aws"
 	"github.com/tailmarket/tailmarket/internal/marketplace/azure"
@@ -78,6 +82,27 @@ func (b *Base) gcpConfig(c *catalog.Catalog) (gcp.Config, error) {
 		}
 	}
 	return out, nil
+}
+
+// openSignIn opens the sign-in of Microsoft's buyers, or answers nil when none is set.
+func (b *Base) openSignIn(base string) (*identity.Microsoft, error) {
+	set := b.Config.Azure
+	if set.SignInClientID == "" {
+		return nil, nil //nolint:nilnil // buyers confirm an address instead
+	}
+	c := identity.MicrosoftConfig{
+		ClientID: set.SignInClientID, ClientSecret: set.SignInClientSecret.Reveal(), Authority: set.Authority, Redirect: strings.TrimSuffix(base, "/") + httpapi.SignedInPath,
+	}
+	switch {
+	case set.SignInCertificateFile != "":
+		var err error
+		if c.Certificate, err = os.ReadFile(set.SignInCertificateFile); err != nil {
+			return nil, fmt.Errorf("read the sign-in app's certificate: %w", err)
+		}
+	case c.ClientSecret == "":
+		c.FederatedTokenFile = set.FederatedTokenFile
+	}
+	return c.Open(b.HTTP, b.keys, b.Clock.Now, time.Now)
 }
 
 func (b *Base) azureConfig(c *catalog.Catalog) (azure.Config, error) {

@@ -25,6 +25,7 @@ type Base struct {
 	HTTP   *http.Client // outbound; refuses calls inside a transaction
 	Fleet  *fleet.Fleet // what replicas share and may lose
 
+	keys   *store.Keys
 	remote *clock.Remote // set when business time is a simulator's
 }
 
@@ -44,15 +45,14 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 		}
 		b.Clock = b.remote
 	}
-	keys, err := store.LoadKeys(c.InstanceKeyFile())
+	if b.keys, err = store.LoadKeys(c.InstanceKeyFile()); err != nil {
+		return nil, err
+	}
+	b.Fleet, err = fleet.Open(fleet.Options{URL: c.RedisURL.Reveal(), Name: c.RedisName, Replicas: c.Replicas, Keys: b.keys, Log: log, Wall: time.Now})
 	if err != nil {
 		return nil, err
 	}
-	b.Fleet, err = fleet.Open(fleet.Options{URL: c.RedisURL.Reveal(), Name: c.RedisName, Replicas: c.Replicas, Keys: keys, Log: log, Wall: time.Now})
-	if err != nil {
-		return nil, err
-	}
-	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: keys, Log: log, Wall: time.Now, Committed: committed})
+	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: b.keys, Log: log, Wall: time.Now, Committed: committed})
 	if err != nil {
 		return nil, err
 	}

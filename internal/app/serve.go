@@ -129,13 +129,17 @@ func (s *server) web(base string) (*httpapi.Server, error) {
 		sender = notify.SMTP{Addr: mail.Addr, From: mail.From, Username: mail.Username, Password: mail.Password.Reveal(), Base: base, Roots: roots, Wall: time.Now}
 	}
 	s.mail = notify.New(s.Store.Notify(), sender, s.Log, s.Clock.Now)
+	signIn, err := s.openSignIn(base)
+	if err != nil {
+		return nil, err
+	}
 	l := s.Config.Limits
 	return httpapi.New(httpapi.Options{
 		Log: s.Log, Now: s.Clock.Now, Base: base, Catalog: s.selling.Catalog, Key: s.key,
 		Site:    console.Site{Seller: s.Config.Seller.Name, Support: s.Config.Seller.Support},
 		Limits:  httpapi.Limits{Body: int64(l.BodyBytes), UsageBody: int64(l.UsageBodyBytes), Request: l.RequestTimeout, Header: l.HeaderTimeout},
 		Markets: s.selling.Markets(), EventHeaders: []string{s.Config.AWS.EventKeyHeader, "Authorization"}, SendsMail: sender != nil,
-		Sessions: s.sessions, Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
+		Sessions: s.sessions, SignIn: signIn, Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
 		Tailnets: s.nets, Metering: s.bill, Partners: s.openPartners(s.selling.Catalog, s.bill), Mail: s.mail, Work: s,
 		Ready: s.Store.Ready, Answered: s.metrics.WebhookAnswered,
 	})

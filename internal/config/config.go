@@ -98,6 +98,11 @@ type Azure struct {
 	Authority          string `accepts:"https base URL of who issues tokens; empty means Microsoft Entra itself"`
 	Endpoint           string `accepts:"https base URL of the fulfilment and metering APIs; empty means Microsoft itself"`
 	PublisherID        string `accepts:"the publisher's id; empty does not compare webhooks with it"`
+	// The app by which buyers sign in on the landing page, of many tenants, unlike the
+	// other. Without a secret or a certificate it takes the federated token.
+	SignInClientID        string `accepts:"the GUID of the app by which buyers sign in; empty lets them confirm an e-mail address instead"`
+	SignInClientSecret    Secret `accepts:"the sign-in app's secret; or set its certificate file, or the federated token file"`
+	SignInCertificateFile string `accepts:"path of a PEM file with the sign-in app's certificate and private key"`
 }
 
 // Enabled reports whether anything was set to sell on the Microsoft marketplace.

@@ -208,8 +208,27 @@ func (v *checker) azure() {
 	}
 	v.want(a.CertificateFile == "" || isFile(a.CertificateFile), "AZURE_CERTIFICATE_FILE", a.CertificateFile)
 	v.want(a.FederatedTokenFile == "" || isFile(a.FederatedTokenFile), "AZURE_FEDERATED_TOKEN_FILE", a.FederatedTokenFile)
+	v.signIn(a)
 	v.endpoint("AZURE_AUTHORITY", a.Authority)
 	v.endpoint("AZURE_ENDPOINT", a.Endpoint)
+}
+
+// signIn checks the app by which buyers sign in, which may be left out whole.
+func (v *checker) signIn(a Azure) {
+	proofs := 0
+	for _, set := range []bool{a.SignInClientSecret.IsSet(), a.SignInCertificateFile != ""} {
+		if set {
+			proofs++
+		}
+	}
+	if a.SignInClientID == "" && proofs == 0 {
+		return
+	}
+	v.want(uuid.Validate(a.SignInClientID) == nil, "AZURE_SIGN_IN_CLIENT_ID", a.SignInClientID)
+	if proofs > 1 || proofs == 0 && a.FederatedTokenFile == "" {
+		v.say("AZURE_SIGN_IN_CLIENT_SECRET", fmt.Sprintf("is one of three ways to prove who the sign-in app is, and %d are set; write %s", proofs, v.accepts[prefix+"AZURE_SIGN_IN_CLIENT_SECRET"]))
+	}
+	v.want(a.SignInCertificateFile == "" || isFile(a.SignInCertificateFile), "AZURE_SIGN_IN_CERTIFICATE_FILE", a.SignInCertificateFile)
 }
 
 // endpoint wants https, or loopback.

@@ -50,6 +50,9 @@ type Claim struct {
 	Button      string // of the marketplace, which leads here
 	State       string // of the subscription
 	Holder      string // masked address of who set it up; "" when nobody did
+	KnownAs     string // masked address of who came, whom the marketplace has proved; "" otherwise
+	SignIn      bool   // the marketplace's sign-in can prove who came
+	Trouble     Trouble
 	Purchase    string // path of the purchase when this visit is confirmed already
 	Error       string // about the form
 	Email       string // as typed, to correct it
@@ -57,6 +60,13 @@ type Claim struct {
 	Answer      string // to that, as typed
 	AnswerError string
 	InviteError string
+}
+
+// Trouble is why a sign-in led back here.
+type Trouble struct {
+	Title, Text string
+	Choose      bool // the next one asks for the account
+	Mail        bool // an address is the way to go on
 }
 
 // MailSent is shown after an address was given, or a colleague was invited.

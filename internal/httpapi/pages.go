@@ -27,10 +27,13 @@ const (
 	atClaim    place = "claim"
 	atVerify   place = "verify"
 	atSecond   place = "second person"
-	atPurchase place = "purchase"
-	atReferral place = "referral"
-	atEnter    place = "enter"
-	atOperator place = "operator"
+	atSignIn   place = "sign-in"
+
+	atSignedSecond place = "second person, signed in"
+	atPurchase     place = "purchase"
+	atReferral     place = "referral"
+	atEnter        place = "enter"
+	atOperator     place = "operator"
 )
 
 type placedError struct {
@@ -91,6 +94,16 @@ var notices = map[place]map[fault.Class]notice{
 		fault.Denied: {title: "A colleague has set this up already", todo: []string{
 			"Ask your colleague to open the page of the purchase. Your request waits for them there: they press “Let them in”.",
 			"Then open the link in your mail again. You come straight to the purchase.",
+		}},
+	},
+	atSignIn: {
+		fault.Gone: {title: "We have lost the thread of this sign-in", todo: startAgain, text: "It was begun in another browser, or more than a quarter of an hour ago, so we cannot tell which purchase it is for. Nothing was done, and nothing is lost."},
+	},
+	atSignedSecond: {
+		fault.Denied: {title: "A colleague has set this up already", todo: []string{
+			"Is the address your own? Then press “{button}” in {market} again, and confirm it by mail instead of signing in.",
+			"Otherwise ask your colleague to open the page of the purchase. Your request waits for them there: they press “Let them in”.",
+			"Then press “{button}” in {market} again and sign in. You come straight to the purchase.",
 		}},
 	},
 	atPurchase: {

@@ -37,7 +37,11 @@ func (s *Server) showClaim(c echo.Context, status int, f claimForm) error {
 	}
 	view := console.Claim{
 		Site: s.Site, Token: token, Product: s.productTitle(v.Subscription.Product), Marketplace: markets[v.Subscription.Marketplace].Name, Button: markets[v.Subscription.Marketplace].Button,
-		State: string(v.State), Holder: v.Holder, Email: f.typed, Error: f.emailError, Answer: f.answer, AnswerError: f.answerError, InviteError: f.inviteError,
+		State: string(v.State), Holder: v.Holder, KnownAs: v.KnownAs, SignIn: v.SignIn && s.SignIn != nil, Email: f.typed, Error: f.emailError, Answer: f.answer, AnswerError: f.answerError, InviteError: f.inviteError,
+	}
+	if view.SignIn {
+		view.Trouble = troubles[trouble(c.QueryParam("sign-in"))]
+		c.Response().Header().Set("Content-Security-Policy", signInPolicy)
 	}
 	switch v.Claim.State {
 	case subscription.ClaimHolder, subscription.ClaimAdmitted, subscription.ClaimSecond:
@@ -110,25 +114,22 @@ func (s *Server) claimSent(c echo.Context) error {
 
 // verifyPage only asks: mail scanners open links, so a visit must not spend one.
 func (s *Server) verifyPage(c echo.Context) error {
+	if err := s.Claims.MailLink(c.Request().Context(), c.Param("token")); err != nil {
+		return placed(atVerify, err)
+	}
 	return s.page(c, http.StatusOK, console.ConfirmPage(console.Confirm{Site: s.Site, Token: c.Param("token")}))
 }
 
 // verify confirms an address and starts the session of its purchase.
 func (s *Server) verify(c echo.Context) error {
-	ctx := c.Request().Context()
-	who, err := s.Claims.Confirm(ctx, c.Param("token"))
+	who, err := s.Claims.Confirm(c.Request().Context(), c.Param("token"))
 	if err != nil {
 		if who.State == subscription.ClaimSecond {
 			return placed(atSecond, err)
 		}
 		return placed(atVerify, err)
 	}
-	token, session, err := s.Sessions.StartBuyer(ctx, string(who.Claim), string(who.Subscription))
-	if err != nil {
-		return err
-	}
-	c.SetCookie(s.cookie(buyerCookieOf(string(who.Subscription)), "/purchases", token, session))
-	return c.Redirect(http.StatusSeeOther, "/purchases/"+string(who.Subscription))
+	return s.startBuyer(c, who)
 }
 
 func (s *Server) purchasePage(c echo.Context) error { return s.showPurchase(c, http.StatusOK, "", "") }
@@ -204,7 +205,7 @@ func steps(f subscription.Facts, state subscription.State, marketName string, ke
 	}
 	done := []bool{!f.ClaimedAt.IsZero(), !f.Granted.IsZero(), !f.ReadyAt.IsZero(), keyRevealed}
 	out := []console.Step{
-		{Label: "You confirm your e-mail address"}, {Label: marketName + " confirms the purchase"}, {Label: "We set up your network"}, {Label: "You get your join key"},
+		{Label: "You confirm who you are"}, {Label: marketName + " confirms the purchase"}, {Label: "We set up your network"}, {Label: "You get your join key"},
 	}
 	current := false
 	for i := range out {

@@ -45,7 +45,10 @@ type Purchases interface {
 type Claims interface {
 	Visit(ctx context.Context, token string) (subscription.Visit, error)
 	Email(ctx context.Context, token, address string) error
+	MailLink(ctx context.Context, mailToken string) error
 	Confirm(ctx context.Context, mailToken string) (subscription.Confirmed, error)
+	Continue(ctx context.Context, token string) (subscription.Confirmed, error)
+	SignIn(ctx context.Context, token, person, address string) (subscription.Confirmed, error)
 	Invite(ctx context.Context, token, address string) error
 	InviteFrom(ctx context.Context, sub id.Subscription, address string) error
 	People(ctx context.Context, sub id.Subscription) ([]subscription.Claim, error)

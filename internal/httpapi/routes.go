@@ -31,9 +31,16 @@ func (s *Server) routes() {
 	visit.GET("", s.claimPage)
 	visit.POST("/email", s.claimEmail)
 	visit.POST("/invite", s.claimInvite)
+	visit.POST("/continue", s.continueClaim)
+	visit.POST("/sign-in", s.signIn)
 	visit.GET("/sent", s.claimSent)
 	visit.GET("/email", s.backToClaim) // where a form was shown again
 	visit.GET("/invite", s.backToClaim)
+	visit.GET("/continue", s.backToClaim)
+	visit.GET("/sign-in", s.backToClaim)
+	if s.SignIn != nil {
+		e.GET(SignedInPath, s.signedIn, s.private)
+	}
 	proof := e.Group("/verify/:token", s.bound(s.Limits.Body), s.sameOrigin, s.private)
 	proof.GET("", s.verifyPage)
 	proof.POST("", s.verify)
@@ -75,7 +82,7 @@ func (s *Server) routes() {
 
 	// Programs, with the operator's key. What openapi.yaml describes is generated.
 	e.POST("/v1/usage", s.usage, s.bound(s.Limits.UsageBody), s.requireKey(identity.Operator))
-	api.RegisterHandlers(guarded{e, []echo.MiddlewareFunc{s.bound(s.Limits.Body), s.requireKey(identity.Operator)}}, api.NewStrictHandler(operations{s}, nil))
+	api.RegisterHandlers(guarded{e, []echo.MiddlewareFunc{s.bound(s.Limits.Body), s.requireKey(identity.Operator)}}, api.NewStrictHandler(operations{s}, []api.StrictMiddlewareFunc{asksRight}))
 }
 
 // guarded puts guards before generated routes. A group without a prefix would

@@ -43,6 +43,7 @@ type Options struct {
 	LoginServer  string // of a control plane of our own; empty: the client's default
 
 	Sessions  *identity.Service
+	SignIn    *identity.Microsoft // nil: buyers confirm an address instead
 	Intake    Intake
 	Purchases Purchases
 	Claims    Claims

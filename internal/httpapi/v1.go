@@ -3,6 +3,12 @@ package httpapi
 import (
 	"context"
 	"encoding/hex"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/tailmarket/tailmarket/internal/billing"
 	"github.com/tailmarket/tailmarket/internal/clock"
@@ -24,11 +30,47 @@ const (
 	maxPageSize = 500
 )
 
+// asksRight refuses parameters that openapi.yaml does not describe: a misspelt filter
+// that is passed over answers with everybody's purchases.
+func asksRight(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
+	return func(c echo.Context, request any) (any, error) {
+		known := parameters(request)
+		for name := range c.QueryParams() {
+			switch {
+			case slices.Contains(known, name):
+			case len(known) == 0:
+				return nil, fault.New(fault.Invalid, "%.60q is not a parameter of this address, which takes none.", name)
+			default:
+				return nil, fault.New(fault.Invalid, "%.60q is not a parameter of this address, which takes: %s.", name, strings.Join(known, ", "))
+			}
+		}
+		if limit := c.QueryParam("limit"); c.QueryParams().Has("limit") {
+			if n, err := strconv.Atoi(limit); err != nil || n < 1 || n > maxPageSize {
+				return nil, fault.New(fault.Invalid, "%.20q is not a limit: write a number from 1 to %d.", limit, maxPageSize)
+			}
+		}
+		return next(c, request)
+	}
+}
+
+// parameters are the names that the generated code reads from the query.
+func parameters(request any) (names []string) {
+	params, ok := reflect.TypeOf(request).FieldByName("Params")
+	if !ok {
+		return nil
+	}
+	for i := range params.Type.NumField() {
+		name, _, _ := strings.Cut(params.Type.Field(i).Tag.Get("form"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
 func size(limit int) int {
-	if limit <= 0 {
+	if limit == 0 {
 		return pageSize
 	}
-	return min(limit, maxPageSize)
+	return limit
 }
 
 // cut takes the page after a key out of a list that is read whole. A key that is

@@ -60,7 +60,10 @@ type world struct {
 	visit    subscription.Visit
 	visitErr error
 	emailErr error
+	linkErr  error
 	emails   []string
+	signIns  []string
+	signErr  error
 	confirm  subscription.Confirmed
 	confErr  error
 	people   []subscription.Claim
@@ -286,6 +289,22 @@ func (f claimsOf) Confirm(_ context.Context, token string) (subscription.Confirm
 		return subscription.Confirmed{}, fault.New(fault.NotFound, "We do not know this link.")
 	}
 	return f.w.confirm, f.w.confErr
+}
+
+func (f claimsOf) MailLink(_ context.Context, token string) error {
+	if token != goodMail {
+		return f.w.linkErr
+	}
+	return nil
+}
+
+func (f claimsOf) Continue(context.Context, string) (subscription.Confirmed, error) {
+	return f.w.confirm, f.w.confErr
+}
+
+func (f claimsOf) SignIn(_ context.Context, token, person, address string) (subscription.Confirmed, error) {
+	f.w.signIns = append(f.w.signIns, token+" "+person+" "+address)
+	return f.w.confirm, f.w.signErr
 }
 
 func (f claimsOf) Invite(_ context.Context, _, address string) error {

@@ -20,10 +20,14 @@ const (
 // Steps of the pages' contract.
 const (
 	stepEmail   = "email"
+	stepSignIn  = "sign-in"
 	stepConfirm = "confirm"
 	stepName    = "name"
 	stepReveal  = "reveal"
+	stepOn      = "continue"
 )
+
+const mostSignIns = 4 // in vain, one after another; then an address does
 
 // buyer walks through the app's pages. Each visit happens at a virtual time, is an activity the clock waits for, and
 // goes as far as the pages allow; then the buyer leaves and comes back later. Visits of one buyer never overlap, so only
@@ -42,6 +46,7 @@ type buyer struct {
 	registered bool
 	again      bool // has registered twice
 	asked      time.Time
+	signIns    int // since the last that led on
 	confirmed  bool
 	named      bool
 	names      int // tried
@@ -260,6 +265,10 @@ func (b *buyer) openMail(ctx context.Context) (*page, error) {
 func (b *buyer) choose(p *page) (form, bool) {
 	for _, f := range p.forms {
 		switch f.step {
+		case stepSignIn, stepOn:
+			if b.signIns >= mostSignIns {
+				continue
+			}
 		case stepEmail:
 			if !b.asked.IsZero() || b.confirmed {
 				continue
@@ -304,6 +313,11 @@ func (b *buyer) act(ctx context.Context, p *page, f form) (*page, error) {
 		b.problem(fmt.Sprintf("form %s answered %d", f.step, answer.status))
 	}
 	switch f.step {
+	case stepSignIn, stepOn:
+		_, again := answer.form(f.step)
+		if b.signIns++; answer.status < 400 && !again {
+			b.signIns, b.confirmed = 0, true
+		}
 	case stepEmail:
 		b.asked = b.s.Now()
 	case stepConfirm:

@@ -24,6 +24,7 @@ type entra struct {
 	newest int                    // of its keys
 	access map[string]entraAccess // by token
 	codes  map[string]entraCode
+	signs  map[string]int // ins tried, by object
 	issued int
 }
 
@@ -39,7 +40,7 @@ type entraAccess struct {
 }
 
 func newEntra() *entra {
-	return &entra{access: map[string]entraAccess{}, codes: map[string]entraCode{}}
+	return &entra{access: map[string]entraAccess{}, codes: map[string]entraCode{}, signs: map[string]int{}}
 }
 
 // keys are made once a process, when first needed: nothing else the simulator does takes as long.

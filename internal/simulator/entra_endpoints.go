@@ -18,7 +18,11 @@ import (
 type entraCode struct {
 	client, redirect, nonce, challenge string
 	who                                azureParty
+	at                                 time.Time
 }
+
+// codeLife is how long a code may be redeemed.
+const codeLife = 10 * time.Minute
 
 // signedIn is the cookie by which the directory knows who sits at a browser.
 const signedIn = "ESTSAUTH"
@@ -182,16 +186,20 @@ func (m *azureMarket) authorize(w http.ResponseWriter, r *http.Request) {
 		return sub.beneficiary.object == hint || strings.EqualFold(sub.beneficiary.email, hint)
 	})
 	answer := url.Values{"state": {q.Get("state")}}
-	if i < 0 || hint == "" {
+	switch {
+	case i < 0 || hint == "":
 		answer.Set("error", "login_required")
 		answer.Set("error_description", "AADSTS50058: Nobody is signed in.")
-	} else {
+	case m.declines(m.subs[i].beneficiary):
+		answer.Set("error", "access_denied")
+		answer.Set("error_description", "AADSTS65004: User declined to consent to access the app.")
+	default:
 		e := m.entra
 		e.issued++
 		code := "0.A" + m.s.faults.lower(40, "code", strconv.Itoa(e.issued))
 		e.codes[code] = entraCode{
 			client: q.Get("client_id"), redirect: q.Get("redirect_uri"), nonce: q.Get("nonce"), challenge: q.Get("code_challenge"),
-			who: m.subs[i].beneficiary,
+			who: m.subs[i].beneficiary, at: m.s.now,
 		}
 		answer.Set("code", code)
 	}
@@ -202,6 +210,13 @@ func (m *azureMarket) authorize(w http.ResponseWriter, r *http.Request) {
 	back.RawQuery = query.Encode()
 	w.Header().Set("Location", back.String())
 	w.WriteHeader(http.StatusFound)
+}
+
+// declines is the second thought of some at the sight of the sign-in page: they cancel, and come again. The lock is held.
+func (m *azureMarket) declines(who azureParty) bool {
+	m.entra.signs[who.object]++
+	f := m.s.faults
+	return f.weather == WeatherHostile && m.entra.signs[who.object] == 1 && f.chance("declines", who.object) < 0.25
 }
 
 // loopback says whether a host is this machine; the simulator sends nobody anywhere else.
@@ -216,7 +231,7 @@ func (m *azureMarket) redeem(w http.ResponseWriter, r *http.Request, client stri
 	code, ok := e.codes[r.PostFormValue("code")]
 	delete(e.codes, r.PostFormValue("code"))
 	sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
-	if !ok || code.client != client || code.redirect != r.PostFormValue("redirect_uri") ||
+	if !ok || now.Sub(code.at) > codeLife || code.client != client || code.redirect != r.PostFormValue("redirect_uri") ||
 		code.challenge != "" && code.challenge != base64.RawURLEncoding.EncodeToString(sum[:]) {
 		entraRefuses(w, http.StatusBadRequest, "invalid_grant", "AADSTS70000: The code is invalid, spent or was made for another request.")
 		return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/notify"
@@ -187,6 +188,22 @@ func (s *Store) ClaimByToken(ctx context.Context, hash []byte) (subscription.Cla
 	}
 	c, err := toClaim(s.keys, r)
 	return c, err == nil, err
+}
+
+// MailLinkUntil implements subscription.Store.
+func (s *Store) MailLinkUntil(ctx context.Context, hash []byte) (until time.Time, ok bool, err error) {
+	q, err := s.query(ctx)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	r, err := q.FindMailLink(ctx, hash)
+	if noRows(err) {
+		return time.Time{}, false, nil
+	}
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("find a mail link: %w", err)
+	}
+	return fromMicros(r.ExpiresAt), true, nil
 }
 
 // ClaimsOf implements subscription.Store.

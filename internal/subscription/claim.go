@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -94,6 +95,7 @@ type Visit struct {
 	Holder       string // masked address of who holds the purchase; "" when nobody does
 	SignIn       bool   // the marketplace's sign-in can prove who came: SignIn
 	Known        bool   // the marketplace has proved who came, and we know them: Continue
+	KnownAs      string // their masked address then
 }
 
 // OpenClaim makes a claim in the transaction that learnt of the visit. The token
@@ -137,8 +139,10 @@ func (s *Service) Visit(ctx context.Context, token string) (Visit, error) {
 	if h, ok := holderOf(all); ok {
 		v.Holder = MaskEmail(h.Email)
 	}
-	_, v.Known = knownAs(c, all, s.now())
-	v.SignIn = len(c.Buyers) > 0 && c.VerifiedAt.IsZero()
+	if as, ok := knownAs(c, all, s.now()); ok {
+		v.Known, v.KnownAs = true, MaskEmail(as.Email)
+	}
+	v.SignIn = len(c.Buyers) > 0 && (c.VerifiedAt.IsZero() || c.signedIn())
 	return v, nil
 }
 
@@ -225,6 +229,21 @@ func (s *Service) countMail(ctx context.Context, t Tx, c *Claim, now time.Time) 
 	return nil
 }
 
+// MailLink tells whether Confirm would take the link of a mail now, and spends
+// nothing: mail scanners open links. NotFound or Gone when it would not.
+func (s *Service) MailLink(ctx context.Context, mailToken string) error {
+	until, ok, err := s.store.MailLinkUntil(ctx, hashToken(mailToken))
+	switch {
+	case err != nil:
+		return fmt.Errorf("open a mail link: %w", err)
+	case !ok:
+		return errUnknownLink()
+	case !s.now().Before(until):
+		return errExpiredLink()
+	}
+	return nil
+}
+
 // Confirm takes the link of a mail. The first person who confirms an address
 // holds the purchase; the same person again and whom the holder invited are
 // admitted. Anybody else is told whom to ask (Denied, with the state kept, so
@@ -277,7 +296,7 @@ func (s *Service) Confirm(ctx context.Context, mailToken string) (Confirmed, err
 func (s *Service) verified(ctx context.Context, t Tx, sub *Subscription, c Claim, all []Claim, now time.Time) (out Confirmed, refused, err error) {
 	holder, held := holderOf(all)
 	if c.VerifiedAt.IsZero() {
-		c.VerifiedAt, c.State = now, admission(c, holder, held, all)
+		c.VerifiedAt, c.State = now, admission(c, held, all)
 		if err := t.SaveClaim(ctx, c); err != nil {
 			return out, nil, err
 		}
@@ -296,20 +315,29 @@ func (s *Service) verified(ctx context.Context, t Tx, sub *Subscription, c Claim
 }
 
 // admission is what a newly verified claim becomes.
-func admission(c, holder Claim, held bool, all []Claim) ClaimState {
+func admission(c Claim, held bool, all []Claim) ClaimState {
 	if !held {
 		return ClaimHolder
 	}
-	if bytes.Equal(c.EmailHash, holder.EmailHash) {
-		return ClaimAdmitted
-	}
 	for _, o := range all {
 		known := o.State == ClaimHolder || o.State == ClaimAdmitted
-		if known && (o.ID == c.InvitedBy || bytes.Equal(o.EmailHash, c.EmailHash)) {
+		if known && (o.ID == c.InvitedBy || c.same(o)) {
 			return ClaimAdmitted
 		}
 	}
 	return ClaimSecond
+}
+
+// signedIn reports that the marketplace's sign-in proved who it is. Only that: a
+// directory's administrator may write any address into it.
+func (c Claim) signedIn() bool { return c.Person != "" && slices.Contains(c.Buyers, c.Person) }
+
+// same reports that c, just verified, is the person of a claim verified before.
+func (c Claim) same(o Claim) bool {
+	if c.signedIn() {
+		return c.Person == o.Person
+	}
+	return bytes.Equal(c.EmailHash, o.EmailHash)
 }
 
 func holderOf(all []Claim) (Claim, bool) {

@@ -304,8 +304,18 @@ func TestSigningInAtAzure(t *testing.T) {
 		if got, err := c.subs.SignIn(t.Context(), arrive(), "t/user", "masked**"); err != nil || got.State != subscription.ClaimAdmitted {
 			t.Errorf("again: %+v %v", got, err)
 		}
+		if got, err := c.subs.SignIn(t.Context(), arrive(), "t/user", "jane.miller@example.com"); err != nil || got.State != subscription.ClaimAdmitted {
+			t.Errorf("again, under another address: %+v %v", got, err)
+		}
 		_, err = c.subs.SignIn(t.Context(), arrive(), "t/payer", "bob@example.com")
 		public(t, err, fault.Denied, "j…@example.com")
+		// A directory's administrator may write any address into it: that lets nobody in.
+		if got, err := c.subs.SignIn(t.Context(), arrive(), "t/payer", "jane@example.com"); !fault.Is(err, fault.Denied) || got.State != subscription.ClaimSecond {
+			t.Errorf("the holder's address let another person in: %+v %v", got, err)
+		}
+		if v, err := c.subs.Visit(t.Context(), first); err != nil || !v.SignIn {
+			t.Errorf("who signed in may sign in again: %+v %v", v, err)
+		}
 		// A link that lay about proves nobody any more.
 		late := arrive()
 		c.wait(25 * time.Hour)

@@ -226,5 +226,7 @@ type Store interface {
 	GetProductState(ctx context.Context, product string) (ProductState, error)
 	ListAudit(ctx context.Context, after int64, limit int) ([]AuditEntry, error)
 	ClaimByToken(ctx context.Context, hash []byte) (Claim, bool, error)
+	// MailLinkUntil is when a mail link ends; false when there is none.
+	MailLinkUntil(ctx context.Context, hash []byte) (time.Time, bool, error)
 	ClaimsOf(ctx context.Context, sub id.Subscription) ([]Claim, error)
 }
