@@ -71,7 +71,7 @@ products:
 		t.Fatalf("class %q: %v", fault.ClassOf(err), err)
 	}
 	for _, want := range []string{
-		"version: is missing", `"Tail Net" is not a name`, "needs product_code and product_id", "9 is not 0 to 6",
+		"version: is missing", `"Tail Net" is not a name`, "aws.product_id: is missing", "9 is not 0 to 6",
 		`dimension "one" already belongs to meter a`, `"max" is none of`, `"guessed" is neither`, `"ovh" is none of`, `"b" is there twice`,
 		"a unique meter counts whole things", ".unit: is missing", "has no dimension there", "0 plans are the default", "there is no meter of this name",
 		`"1.5" has more than 0 decimal places`, `"seats" is none of`,
@@ -196,6 +196,36 @@ products:
 	for _, want := range []string{`.m.gcp: dimension "n" already belongs to meter n`, ".n.aws: the meter has no dimension there", ".n.gcp: must have 1 to 255", ".zzz: there is no meter"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
+		}
+	}
+}
+
+func TestContractedQuantitiesHaveBounds(t *testing.T) {
+	t.Parallel()
+	p := catalog.Product{Plans: []catalog.Plan{
+		{ID: "team", Names: map[string]string{"azure": "team_plan"}, Quantities: map[string]catalog.Quantity{"seat": {Min: 5, Max: 50}}},
+		{ID: "large", Quantities: map[string]catalog.Quantity{"seat": {Min: 20}}},
+	}}
+	for _, c := range []struct {
+		plan, quantity string
+		n              int64
+		want           bool
+	}{
+		{"team_plan", "seat", 5, true},
+		{"team_plan", "seat", 4, false},
+		{"team_plan", "seat", 50, true},
+		{"team", "seat", 51, false},
+		{"large", "seat", 51, true},
+		{"large", "seat", 19, false},
+		{"", "seat", 19, true}, // in one of them
+		{"", "seat", 4, false},
+		{"team", "gateway", 1, true}, // not listed: no bound
+		{"team", "gateway", 0, false},
+		{"unknown", "seat", 3, true}, // the plan itself is judged elsewhere
+		{"unknown", "seat", -1, false},
+	} {
+		if got := p.Contracts("azure", c.plan, c.quantity, c.n); got != c.want {
+			t.Errorf("%d %s in plan %q: %v", c.n, c.quantity, c.plan, got)
 		}
 	}
 }

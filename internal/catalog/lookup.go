@@ -75,6 +75,58 @@ func (pr Product) planNamed(marketplace, name string) (Plan, bool) {
 	return Plan{}, false
 }
 
+// Contracts reports that n of a quantity may be contracted in the plan a marketplace
+// calls so; when it names none, in any plan. What a plan does not list has no bound.
+func (pr Product) Contracts(marketplace, plan, quantity string, n int64) bool {
+	fits := func(p Plan) bool {
+		q := p.Quantities[quantity]
+		return n >= max(1, q.Min) && (q.Max == 0 || n <= q.Max)
+	}
+	if plan == "" && len(pr.Plans) > 0 {
+		return slices.ContainsFunc(pr.Plans, fits)
+	}
+	p, _ := pr.PlanNamed(marketplace, plan)
+	return fits(p)
+}
+
+// Listed reports that the product is on a marketplace.
+func (pr Product) Listed(marketplace string) bool {
+	switch marketplace {
+	case "aws":
+		return pr.AWS != nil
+	case "gcp":
+		return pr.GCP != nil
+	case "azure":
+		return pr.Azure != nil
+	}
+	return false
+}
+
+// soldOn reports that a marketplace sells the plan: one that names none is sold
+// wherever the product is listed.
+func (p Plan) soldOn(marketplace string) bool {
+	return len(p.Names) == 0 || p.Names[marketplace] != ""
+}
+
+func (o Offer) soldOn(marketplace string) bool {
+	return len(o.Marketplaces) == 0 || slices.Contains(o.Marketplaces, marketplace)
+}
+
+// offers reports that an offer sells any plan at a marketplace.
+func (pr Product) offers(o Offer, marketplace string) bool {
+	return slices.ContainsFunc(pr.Plans, func(p Plan) bool { return pr.sells(o, marketplace, p) })
+}
+
+// sells reports that an offer sells a plan at a marketplace.
+func (pr Product) sells(o Offer, marketplace string, p Plan) bool {
+	return pr.Listed(marketplace) && p.soldOn(marketplace) && o.soldOn(marketplace) && (len(o.Plans) == 0 || slices.Contains(o.Plans, p.ID))
+}
+
+// perUser reports that Microsoft sells a plan of the product by seats.
+func (pr Product) perUser() bool {
+	return slices.ContainsFunc(pr.Plans, func(p Plan) bool { return p.soldOn("azure") && len(p.Quantities) > 0 })
+}
+
 // Dimension is what a marketplace calls a meter under a plan; empty when it is not
 // metered there.
 func (pr Product) Dimension(plan string, m Meter, marketplace string) string {
@@ -130,4 +182,22 @@ func (p Plan) Allowance(m Meter, contracted map[string]int64) (quantity int64, p
 		n *= seats
 	}
 	return n, in.Basis == Level && m.Kind == UnitHours, nil
+}
+
+// ListPrice is the price of one unit of a meter in a plan, as the listing shows
+// it; false when the catalog does not say. A private offer or a reseller may ask
+// another one.
+func (c *Catalog) ListPrice(product, plan, meter string) (amount, currency string, ok bool) {
+	pr, _ := c.Product(product)
+	pl, _ := pr.Plan(plan)
+	amount, ok = pl.Prices[meter]
+	return amount, pl.Currency, ok
+}
+
+// Page is the address of a product's listing at a marketplace; false when the
+// catalog does not say.
+func (c *Catalog) Page(marketplace, product string) (string, bool) {
+	pr, _ := c.Product(product)
+	address, ok := pr.Pages[marketplace]
+	return address, ok
 }

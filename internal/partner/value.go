@@ -3,7 +3,6 @@ package partner
 import (
 	"cmp"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 
@@ -52,11 +51,8 @@ type earned struct {
 	name      string
 	customers int
 	unpriced  int
-	sums      map[string]*big.Int // by currency, in units of 10^-priceScale
+	sums      map[string]money.Amount // by currency
 }
-
-// priceScale holds a quantity times a price exactly.
-const priceScale = 2 * money.MaxScale
 
 // ValueByChannel adds facts up by route and source, a row for each currency. It
 // is pure and exact, and leaves out what it cannot know: a list price says
@@ -72,7 +68,7 @@ func ValueByChannel(customers []Attribution, facts []Accepted) ([]ChannelValue, 
 		at := channel{c.Route, c.Source.Partner}
 		e := channels[at]
 		if e == nil {
-			e = &earned{name: c.Source.Name, sums: map[string]*big.Int{}}
+			e = &earned{name: c.Source.Name, sums: map[string]money.Amount{}}
 			channels[at] = e
 		}
 		e.customers++
@@ -95,12 +91,12 @@ func ValueByChannel(customers []Attribution, facts []Accepted) ([]ChannelValue, 
 		row := ChannelValue{Route: at.route, Partner: at.partner, Name: e.name, Customers: e.customers, Unpriced: e.unpriced}
 		if len(e.sums) == 0 {
 			if e.unpriced == 0 {
-				row.Revenue = amount(new(big.Int)) // nothing was accepted, and that is known
+				row.Revenue = money.Amount{}.Text(2) // nothing was accepted, and that is known
 			}
 			out = append(out, row)
 		}
 		for currency, sum := range e.sums {
-			row.Revenue, row.Currency = amount(sum), currency
+			row.Revenue, row.Currency = sum.Text(2), currency
 			out = append(out, row)
 		}
 	}
@@ -122,14 +118,11 @@ func (e *earned) add(f Accepted, listed bool) (known bool, err error) {
 	case !listed || f.Price == "":
 		return false, nil
 	}
-	price, err := money.Parse(f.Price, money.MaxScale)
+	price, err := money.ParsePrice(f.Price)
 	if err != nil {
 		return false, fmt.Errorf("price %q %w", f.Price, err)
 	}
-	if e.sums[f.Currency] == nil {
-		e.sums[f.Currency] = new(big.Int)
-	}
-	e.sums[f.Currency].Add(e.sums[f.Currency], new(big.Int).Mul(big.NewInt(quantity), big.NewInt(price)))
+	e.sums[f.Currency] = e.sums[f.Currency].Add(price.Of(quantity, money.MaxScale))
 	return true, nil
 }
 
@@ -137,18 +130,4 @@ func (e *earned) add(f Accepted, listed bool) (known bool, err error) {
 // marketplace has said.
 func (p Purchase) listed() bool {
 	return !slices.ContainsFunc(p.Statements, func(s Statement) bool { return s.Private || s.Reseller != "" })
-}
-
-// amount writes a sum exactly, with at least two decimal places.
-func amount(sum *big.Int) string {
-	digits := new(big.Int).Abs(sum).String()
-	if n := priceScale + 1 - len(digits); n > 0 {
-		digits = strings.Repeat("0", n) + digits
-	}
-	whole, rest := digits[:len(digits)-priceScale], digits[len(digits)-priceScale:]
-	text := whole + "." + rest[:2] + strings.TrimRight(rest[2:], "0")
-	if sum.Sign() < 0 {
-		return "-" + text
-	}
-	return text
 }

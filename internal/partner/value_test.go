@@ -60,7 +60,7 @@ func TestValueByChannel(t *testing.T) {
 
 func TestAValueThatCannotBeIsNotAddedUp(t *testing.T) {
 	t.Parallel()
-	for _, f := range []partner.Accepted{fact(1, "many", "1"), fact(1, "1", "free"), fact(1, "1", "0.0000001")} {
+	for _, f := range []partner.Accepted{fact(1, "many", "1"), fact(1, "1", "free"), fact(1, "1", "0.0000000000001")} {
 		if _, err := partner.ValueByChannel([]partner.Attribution{customer(1, partner.PublicListing, "")}, []partner.Accepted{f}); err == nil {
 			t.Errorf("%s units at %s were added up", f.Quantity, f.Price)
 		}

@@ -52,6 +52,20 @@ type Capabilities struct {
 	Dry bool
 }
 
+// Names are the capabilities a catalog may ask for, in its words.
+func (c Capabilities) Names() []string {
+	names := []string{}
+	for _, of := range []struct {
+		can  bool
+		name string
+	}{{c.HumanUsers, "human_users"}, {c.DeviceApproval, "device_approval"}, {!c.Dry, "traffic"}} {
+		if of.can {
+			names = append(names, of.name)
+		}
+	}
+	return names
+}
+
 // Remote is a tailnet as its control plane knows it.
 type Remote struct {
 	ID      string

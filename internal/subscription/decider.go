@@ -241,7 +241,7 @@ func (s *Service) unfit(m marketplace.ID, product string, terms marketplace.Term
 	}
 	p, _ := s.product(product)
 	for name, n := range terms.Quantities {
-		if most, limited := p.Limits[name]; n < 1 || limited && n > int64(most) {
+		if !p.Contracts(string(m), terms.Plan, name, n) {
 			return fmt.Sprintf("%d is not a number of %.40s that is sold", n, name)
 		}
 	}
