@@ -141,7 +141,7 @@ func TestEveryCallOfAMarketplaceTakesItsTurn(t *testing.T) {
 			a := s.Adapters[m.market]
 			calls := map[string]func() error{
 				"Purchases": func() error {
-					return a.(marketplace.Reader).Purchases(t.Context(), time.Time{}, func([]marketplace.Event) error { return nil })
+					return a.(marketplace.Reader).Purchases(t.Context(), marketplace.Mark{}, func(marketplace.Page) error { return nil })
 				},
 				"Purchase": func() error { _, err := a.(marketplace.Reader).Purchase(t.Context(), m.ref); return err },
 				"Submit": func() error {

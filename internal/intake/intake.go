@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -96,11 +97,14 @@ type Service struct {
 	observer Observer
 	now      func() time.Time // business time
 	log      *slog.Logger
+
+	mu     sync.Mutex
+	halves map[marketplace.ID]half // sweeps that were cut short; losing one costs its pages, which are asked for again
 }
 
 // New makes the door for the given marketplaces.
 func New(store Store, subs *subscription.Service, adapters map[marketplace.ID]marketplace.Adapter, observer Observer, now func() time.Time, log *slog.Logger) *Service {
-	return &Service{store: store, subs: subs, adapters: adapters, observer: observer, now: now, log: log}
+	return &Service{store: store, subs: subs, adapters: adapters, observer: observer, now: now, log: log, halves: map[marketplace.ID]half{}}
 }
 
 func (s *Service) adapter(m marketplace.ID) (marketplace.Adapter, error) {

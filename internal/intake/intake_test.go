@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -390,6 +391,84 @@ func TestASweepNeverStops(t *testing.T) {
 		}
 		if first := w.aws.since; !first[len(first)-1].IsZero() {
 			t.Errorf("a sweep that failed moved the cursor: %v", first)
+		}
+	})
+}
+
+// One purchase that can never be read hides no other: it is asked for by itself, which
+// shows why and who must act, and again by the next sweeps.
+func TestASweepGoesOnPastWhatCannotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, name := range []string{"a", "b", "c"} {
+			e := event(marketplace.Observed, 1)
+			e.Ref.Purchase, e.Observed = name, &marketplace.Observation{Entitled: true, StartsAt: t0}
+			w.aws.set(name, e)
+		}
+		w.aws.unread = map[string]error{"b": fault.New(fault.Denied, "the operator must ask the marketplace")}
+		for range 2 {
+			if _, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			w.sub("a")
+			w.sub("c")
+			if !strings.Contains(w.marked(), "refresh aws|licence|b") {
+				t.Fatalf("what could not be read is not shown: %q", w.marked())
+			}
+			if _, err := w.in.Refresh(t.Context(), "aws|licence|b"); !fault.Is(err, fault.Denied) || !strings.Contains(err.Error(), "operator") {
+				t.Errorf("asked for by itself: %v", err)
+			}
+			w.wait(25 * time.Hour)
+		}
+		w.aws.unread = nil
+		if _, err := w.in.Refresh(t.Context(), "aws|licence|b"); err != nil {
+			t.Fatal(err)
+		}
+		w.sub("b")
+	})
+}
+
+// A sweep that was cut short goes on with the page that failed; what came before is
+// applied and not asked for again.
+func TestASweepKeepsThePagesItHasRead(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, name := range []string{"a", "b", "c"} {
+			e := event(marketplace.Observed, 1)
+			e.Ref.Purchase, e.Observed = name, &marketplace.Observation{Entitled: true, StartsAt: t0}
+			w.aws.set(name, e)
+		}
+		w.aws.paged = true
+		sweep := func(class fault.Class) {
+			t.Helper()
+			if _, err := w.in.Sweep(t.Context(), marketplace.AWS, 15*time.Minute); fault.ClassOf(err) != class {
+				t.Fatalf("%v, want class %q", err, class)
+			}
+			w.wait(5 * time.Minute)
+		}
+		began := w.clock()
+		w.aws.ends = map[int]error{2: fault.New(fault.Throttled, "slowly")}
+		sweep(fault.Throttled)
+		w.sub("a")
+		w.sub("b")
+		sweep(fault.Throttled) // still there
+		w.aws.ends = nil
+		sweep("")
+		w.sub("c")
+		sweep("") // the next one asks for what is new since the first call of the last one
+		w.aws.ends = map[int]error{1: fault.New(fault.Refused, "the token is too old")}
+		sweep(fault.Unavailable) // page 0 was read
+		sweep(fault.Unavailable) // the place is forgotten: begin again
+		w.aws.ends = nil
+		sweep("")
+		w.aws.ends = map[int]error{1: fault.New(fault.Unavailable, "away")}
+		sweep(fault.Unavailable)
+		w.wait(2 * time.Hour) // too old to go on with
+		w.aws.ends = nil
+		sweep("")
+		if want := []string{"", "2", "2", "", "", "1", "", "", ""}; !slices.Equal(w.aws.from, want) {
+			t.Errorf("sweeps began at %q, want %q", w.aws.from, want)
+		}
+		if got := w.aws.since; !got[2].IsZero() || !got[3].Equal(began.Add(-time.Hour)) {
+			t.Errorf("asked since %v", got)
 		}
 	})
 }

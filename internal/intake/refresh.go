@@ -126,9 +126,10 @@ func (s *Service) observe(ctx context.Context, m marketplace.ID, events []market
 
 // Sweep is the worker of sweep rows: asks for everything that changed since the
 // last sweep (with an overlap), once a day for everything, and applies it as
-// observed. The cursor moves only after the last page, so a killed sweep begins
-// again. One purchase that cannot be applied does not stop the others: it gets
-// a refresh row, which stops and shows why. A message lost for good is found
+// observed. The cursor moves only after the last page; a sweep that was cut short goes
+// on where it was, and after a restart begins again. One purchase that cannot be read or
+// applied does not stop the others: it gets a refresh row, which shows why and who must
+// act, and every sweep that meets it asks again. A message lost for good is found
 // every later at most; the last usage of an ended purchase is accepted for an
 // hour, so every must be well inside one.
 func (s *Service) Sweep(ctx context.Context, m marketplace.ID, every time.Duration) (again time.Time, err error) {
@@ -140,24 +141,84 @@ func (s *Service) Sweep(ctx context.Context, m marketplace.ID, every time.Durati
 	if err != nil {
 		return time.Time{}, fmt.Errorf("sweep %s: %w", m, err)
 	}
-	began := s.now()
-	full := cursor.Full.IsZero() || !began.Before(cursor.Full.Add(sweepFull))
-	since := time.Time{}
-	if !full {
-		since = cursor.At.Add(-sweepOverlap)
-	}
-	if err := r.Purchases(ctx, since, func(page []marketplace.Event) error { return s.page(ctx, m, page) }); err != nil {
+	now := s.now()
+	at := s.half(m, cursor, now)
+	before := at.mark.Next
+	err = r.Purchases(ctx, at.mark, func(p marketplace.Page) error {
+		if err := s.unread(ctx, m, p.Unread); err != nil {
+			return err
+		}
+		if err := s.page(ctx, m, p.Events); err != nil {
+			return err
+		}
+		at.mark.Next = p.Next
+		return nil
+	})
+	if err != nil {
+		if at.mark.Next == before && needsPerson(err) {
+			at.mark.Next = "" // the marketplace may have forgotten the place
+		}
+		s.keepHalf(m, &at)
 		return time.Time{}, fmt.Errorf("sweep %s: %w", m, unending(err))
 	}
-	cursor.At = began
-	if full {
-		cursor.Full = began
+	s.keepHalf(m, nil)
+	cursor.At = at.began
+	if at.mark.Since.IsZero() {
+		cursor.Full = at.began
 	}
 	err = s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error { return t.SaveSweep(ctx, m, cursor) })
 	if err != nil {
 		return time.Time{}, fmt.Errorf("sweep %s: %w", m, err)
 	}
-	return began.Add(every), nil
+	return now.Add(every), nil
+}
+
+// half is a sweep that was cut short: the pages before its mark are applied.
+type half struct {
+	began time.Time
+	of    Cursor
+	mark  marketplace.Mark
+}
+
+// half goes on with the sweep that was cut short, unless another replica has swept
+// since or the marketplace may have forgotten the place; else it begins a new one.
+func (s *Service) half(m marketplace.ID, cursor Cursor, now time.Time) half {
+	s.mu.Lock()
+	h, ok := s.halves[m]
+	s.mu.Unlock()
+	if ok && h.mark.Next != "" && h.of.At.Equal(cursor.At) && h.of.Full.Equal(cursor.Full) && now.Before(h.began.Add(sweepOverlap)) {
+		return h
+	}
+	h = half{began: now, of: cursor}
+	if !cursor.Full.IsZero() && now.Before(cursor.Full.Add(sweepFull)) {
+		h.mark.Since = cursor.At.Add(-sweepOverlap)
+	}
+	return h
+}
+
+func (s *Service) keepHalf(m marketplace.ID, h *half) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.halves, m)
+	if h != nil {
+		s.halves[m] = *h
+	}
+}
+
+// unread marks purchases that are in the list and could not be read, so that each is
+// asked for by itself.
+func (s *Service) unread(ctx context.Context, m marketplace.ID, refs []marketplace.Ref) error {
+	for _, ref := range refs {
+		e := marketplace.Event{Kind: marketplace.Observed, Ref: ref}
+		s.log.WarnContext(ctx, "purchase not read", "marketplace", string(m), "purchase", ref.Purchase, "agreement", ref.Agreement)
+		if keepable(e) != nil {
+			continue // no row could be kept of it
+		}
+		if err := s.store.IntakeTx(ctx, func(ctx context.Context, t Tx) error { return s.markRefresh(ctx, t, m, e, s.now()) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unending keeps a sweep going whatever the marketplace answers: a sweep that

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +47,11 @@ type fake struct {
 	since  []time.Time                    // of sweeps
 	broken error                          // what Verify answers
 	shut   error                          // what reading answers
+
+	paged  bool             // a page for each purchase
+	from   []string         // where sweeps began
+	unread map[string]error // purchases that are listed and cannot be read
+	ends   map[int]error    // pages that cannot be read
 }
 
 var _ marketplace.Reader = (*fake)(nil)
@@ -111,22 +119,56 @@ func (f *fake) Purchase(_ context.Context, ref marketplace.Ref) ([]marketplace.E
 	if f.shut != nil {
 		return nil, f.shut
 	}
+	if err := f.unread[ref.Purchase]; err != nil {
+		return nil, err
+	}
 	return f.truth[ref.Purchase+ref.Agreement], nil
 }
 
-func (f *fake) Purchases(_ context.Context, since time.Time, page func([]marketplace.Event) error) error {
+// Purchases lists the truth by name, a purchase on a page when paged is set.
+func (f *fake) Purchases(_ context.Context, from marketplace.Mark, page func(marketplace.Page) error) error {
 	f.mu.Lock()
-	f.since = append(f.since, since)
-	var all []marketplace.Event
-	for _, e := range f.truth {
-		all = append(all, e...)
+	f.since, f.from = append(f.since, from.Since), append(f.from, from.Next)
+	var all []marketplace.Page
+	var one marketplace.Page
+	for _, name := range slices.Sorted(maps.Keys(f.truth)) {
+		switch {
+		case f.unread[name] != nil && f.paged:
+			all = append(all, marketplace.Page{Unread: []marketplace.Ref{{Purchase: name}}})
+		case f.unread[name] != nil:
+			one.Unread = append(one.Unread, marketplace.Ref{Purchase: name})
+		case f.paged:
+			all = append(all, marketplace.Page{Events: f.truth[name]})
+		default:
+			one.Events = append(one.Events, f.truth[name]...)
+		}
 	}
-	shut := f.shut
+	if !f.paged {
+		all = []marketplace.Page{one}
+	}
+	first, shut, ends := 0, f.shut, f.ends
 	f.mu.Unlock()
 	if shut != nil {
 		return shut
 	}
-	return page(all)
+	if from.Next != "" {
+		var err error
+		if first, err = strconv.Atoi(from.Next); err != nil || first >= len(all) {
+			return fault.New(fault.Invalid, "no such page")
+		}
+	}
+	for n := first; n < len(all); n++ {
+		if err := ends[n]; err != nil {
+			return err
+		}
+		if n+1 < len(all) {
+			all[n].Next = strconv.Itoa(n + 1)
+		}
+		if err := page(all[n]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // failing makes the nth transaction fail at its very end.

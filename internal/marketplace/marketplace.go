@@ -3,6 +3,8 @@ package marketplace
 import (
 	"context"
 	"time"
+
+	"github.com/tailmarket/tailmarket/internal/fault"
 )
 
 // ID names a marketplace.
@@ -53,9 +55,39 @@ type Listener interface {
 type Reader interface {
 	// Purchase reads what one reference names; no event when it is unknown.
 	Purchase(ctx context.Context, ref Ref) ([]Event, error)
-	// Purchases reads everything changed since then (all when zero), page by page.
-	Purchases(ctx context.Context, since time.Time, page func([]Event) error) error
+	// Purchases reads the list of purchases from a mark on and hands on every page. A
+	// purchase that cannot be read does not hide the others: it is among the page's Unread.
+	Purchases(ctx context.Context, from Mark, page func(Page) error) error
 }
+
+// Mark is a place in the list of purchases.
+type Mark struct {
+	Since time.Time // of what changed since then; of all when zero
+	Next  string    // as a Page of the same list gave it; "" is the beginning
+}
+
+// Page is a part of the list of purchases.
+type Page struct {
+	Events []Event
+	Unread []Ref  // in the list, and could not be read; Purchase says why
+	Next   string // where the list goes on; "" at its end
+}
+
+// Skips counts purchases of a list that could not be read one after the other. Some
+// are theirs to be looked at one by one; many in a row are everybody's trouble.
+type Skips int
+
+const tooManySkips = 10
+
+// Skip reports whether a list goes on past a purchase that could not be read: not
+// when the marketplace cannot be asked for anything.
+func (s *Skips) Skip(ctx context.Context, err error) bool {
+	*s++
+	return *s < tooManySkips && ctx.Err() == nil && !fault.Is(err, fault.Throttled)
+}
+
+// Read ends a row of skips.
+func (s *Skips) Read() { *s = 0 }
 
 // Channel is the way a delivery came in.
 type Channel string

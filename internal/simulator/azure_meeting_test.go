@@ -178,7 +178,7 @@ func TestTheAdapterAndTheSimulatorMeet(t *testing.T) {
 			var got []marketplace.Event
 			for try := range 12 {
 				got = nil
-				if m.adapter.Purchases(t.Context(), time.Time{}, func(page []marketplace.Event) error { got = append(got, page...); return nil }) == nil {
+				if m.adapter.Purchases(t.Context(), marketplace.Mark{}, func(page marketplace.Page) error { got = append(got, page.Events...); return nil }) == nil {
 					break
 				}
 				if try == 11 {

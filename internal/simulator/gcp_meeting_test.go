@@ -217,8 +217,8 @@ func TestTheGoogleAdapterAndTheSimulatorMeet(t *testing.T) {
 			m.advance(5 * time.Hour)
 			got := map[string]marketplace.Event{}
 			patiently(t, func() (struct{}, error) {
-				return struct{}{}, m.adapter.Purchases(t.Context(), time.Time{}, func(page []marketplace.Event) error {
-					for _, ev := range page {
+				return struct{}{}, m.adapter.Purchases(t.Context(), marketplace.Mark{}, func(page marketplace.Page) error {
+					for _, ev := range page.Events {
 						got[ev.Ref.Purchase] = ev
 					}
 					return nil

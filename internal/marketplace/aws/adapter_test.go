@@ -263,8 +263,8 @@ func TestReaderTellsTheTruth(t *testing.T) {
 
 	w.sim.Force(simulator.Force{Kind: simulator.KindEmptyPage, Times: 2})
 	seen := map[string]marketplace.Event{}
-	err := w.adapter.Purchases(t.Context(), time.Time{}, func(page []marketplace.Event) error {
-		for _, e := range page {
+	err := w.adapter.Purchases(t.Context(), marketplace.Mark{}, func(page marketplace.Page) error {
+		for _, e := range page.Events {
 			seen[e.Ref.Purchase] = e
 		}
 		return nil

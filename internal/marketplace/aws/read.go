@@ -28,10 +28,10 @@ const (
 // then there is no event, and messages alone tell of it.
 func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketplace.Event, error) {
 	var out []marketplace.Event
-	keep := func(page []marketplace.Event) error { out = append(out, page...); return nil }
+	keep := func(page marketplace.Page) error { out = append(out, page.Events...); return nil }
 	switch {
 	case ref.Purchase != "":
-		err := a.search(ctx, every, keep, filter("LicenseArn", ref.Purchase))
+		err := a.search(ctx, found{wanted: every, page: keep}, filter("LicenseArn", ref.Purchase))
 		return out, err
 	case ref.Agreement != "":
 		// No search finds an agreement by its id, and DescribeAgreement knows neither
@@ -51,7 +51,7 @@ func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketpl
 			return nil, nil
 		}
 		this := func(s types.AgreementViewSummary) bool { return awssdk.ToString(s.AgreementId) == ref.Agreement }
-		err = a.search(ctx, this, keep, filter("AcceptorAccountId", awssdk.ToString(d.Acceptor.AccountId)))
+		err = a.search(ctx, found{wanted: this, page: keep}, filter("AcceptorAccountId", awssdk.ToString(d.Acceptor.AccountId)))
 		return out, err
 	}
 	return nil, fault.New(fault.Invalid, "a purchase of AWS is read by its licence or its agreement")
@@ -59,11 +59,20 @@ func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketpl
 
 // Purchases reads every agreement of ours that changed after since, the oldest
 // change first, so that one which changes meanwhile comes again and not never.
-func (a *Adapter) Purchases(ctx context.Context, since time.Time, page func([]marketplace.Event) error) error {
-	if since.IsZero() {
-		return a.search(ctx, every, page)
+func (a *Adapter) Purchases(ctx context.Context, from marketplace.Mark, page func(marketplace.Page) error) error {
+	f := found{wanted: every, page: page, next: from.Next, skips: new(marketplace.Skips)}
+	if from.Since.IsZero() {
+		return a.search(ctx, f)
 	}
-	return a.search(ctx, every, page, filter("AfterLastUpdateTime", since.UTC().Format(time.RFC3339)))
+	return a.search(ctx, f, filter("AfterLastUpdateTime", from.Since.UTC().Format(time.RFC3339)))
+}
+
+// found is what a search is for, and what to do with what it finds.
+type found struct {
+	wanted func(types.AgreementViewSummary) bool
+	page   func(marketplace.Page) error
+	next   string             // where to begin
+	skips  *marketplace.Skips // go on past an agreement that cannot be read; nil: do not
 }
 
 func every(types.AgreementViewSummary) bool { return true }
@@ -74,37 +83,43 @@ func filter(name, value string) types.Filter {
 
 // search hands on what is true of the agreements found. Only an absent token ends
 // it: a page may be empty and still lead on.
-func (a *Adapter) search(ctx context.Context, wanted func(types.AgreementViewSummary) bool, page func([]marketplace.Event) error, filters ...types.Filter) error {
+func (a *Adapter) search(ctx context.Context, f found, filters ...types.Filter) error {
 	in := &marketplaceagreement.SearchAgreementsInput{
 		Catalog: awssdk.String("AWSMarketplace"),
 		Filters: append([]types.Filter{filter("PartyType", "Proposer"), filter("AgreementType", "PurchaseAgreement"), filter("ResourceType", "SaaSProduct")}, filters...),
 		Sort:    &types.Sort{SortBy: awssdk.String("LastUpdateTime"), SortOrder: types.SortOrderAscending},
 	}
 	for {
+		if f.next != "" {
+			in.NextToken = awssdk.String(f.next)
+		}
 		out, err := a.agreement.SearchAgreements(ctx, in)
 		if err != nil {
 			return readError(err, "search agreements")
 		}
-		var events []marketplace.Event
+		page := marketplace.Page{Next: awssdk.ToString(out.NextToken)}
 		for _, s := range out.AgreementViewSummaries {
-			if !wanted(s) {
+			if !f.wanted(s) {
 				continue
 			}
 			of, err := a.observe(ctx, s)
-			if err != nil {
+			switch {
+			case err == nil && f.skips != nil:
+				f.skips.Read()
+			case err == nil:
+			case f.skips != nil && f.skips.Skip(ctx, err):
+				page.Unread = append(page.Unread, marketplace.Ref{Agreement: awssdk.ToString(s.AgreementId)})
+			default:
 				return err
 			}
-			events = append(events, of...)
+			page.Events = append(page.Events, of...)
 		}
-		if len(events) > 0 {
-			if err := page(events); err != nil {
-				return err
-			}
+		if err := f.page(page); err != nil {
+			return err
 		}
-		if awssdk.ToString(out.NextToken) == "" {
+		if f.next = page.Next; f.next == "" {
 			return nil
 		}
-		in.NextToken = out.NextToken
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
+	"github.com/tailmarket/tailmarket/internal/marketplace/aws"
 	"github.com/tailmarket/tailmarket/internal/simulator"
 )
 
@@ -288,6 +289,95 @@ func TestReadRefused(t *testing.T) {
 				t.Errorf("%d requests, want one", n)
 			}
 		})
+	}
+}
+
+// A list of agreements goes on past one whose entitlements cannot be read, and begins
+// where it is told; when none can be read, or AWS is asked too fast, it stops.
+func TestReadAllPastWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	open := func(code string, closed ...string) (*aws.Adapter, func() []string) {
+		var mu sync.Mutex
+		var tokens []string
+		a, _ := against(t, func(w http.ResponseWriter, r *http.Request) {
+			var in map[string]any
+			body, err := io.ReadAll(r.Body)
+			if err = errors.Join(err, cbor.Unmarshal(body, &in)); err != nil {
+				t.Error(err)
+			}
+			out, status := map[string]any{}, http.StatusOK
+			if id, _ := in["agreementId"].(string); strings.HasSuffix(r.URL.Path, "/GetAgreementEntitlements") {
+				out["agreementEntitlements"] = []map[string]any{}
+				if slices.Contains(closed, id) {
+					out, status = map[string]any{"__type": "com.amazonaws.agreement#" + code, "message": "no"}, http.StatusBadRequest
+				}
+			} else {
+				token, _ := in["nextToken"].(string)
+				mu.Lock()
+				tokens = append(tokens, token)
+				mu.Unlock()
+				var rows []map[string]any
+				for i := range 6 {
+					id := "agmt-" + string(rune('a'+i))
+					if token == "more" {
+						id += "2"
+					}
+					rows = append(rows, map[string]any{
+						"agreementId": id, "status": "ACTIVE", "lastUpdateTime": stamp("2026-11-03T07:00:00Z"), "acceptor": map[string]any{"accountId": "123456789012"},
+						"proposalSummary": map[string]any{"resources": []map[string]any{{"id": "prod-0example0exam"}}},
+					})
+				}
+				if out["agreementViewSummaries"] = rows; token == "" {
+					out["nextToken"] = "more"
+				}
+			}
+			raw, err := cbor.Marshal(out)
+			if err != nil {
+				t.Error(err)
+			}
+			w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+			w.Header().Set("Content-Type", "application/cbor")
+			w.WriteHeader(status)
+			_, _ = w.Write(raw)
+		})
+		return a, func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(tokens) }
+	}
+	read := func(a *aws.Adapter, from marketplace.Mark) (known, unread, next []string, err error) {
+		err = a.Purchases(t.Context(), from, func(p marketplace.Page) error {
+			for _, e := range p.Events {
+				known = append(known, e.Ref.Agreement)
+			}
+			for _, r := range p.Unread {
+				unread = append(unread, r.Agreement)
+			}
+			next = append(next, p.Next)
+			return nil
+		})
+		return known, unread, next, err
+	}
+	a, _ := open("AccessDeniedException", "agmt-b", "agmt-c2")
+	known, unread, next, err := read(a, marketplace.Mark{})
+	if err != nil || len(known) != 10 || !slices.Equal(unread, []string{"agmt-b", "agmt-c2"}) || !slices.Equal(next, []string{"more", ""}) {
+		t.Errorf("read %v, not %v, then %q: %v", known, unread, next, err)
+	}
+	if _, err := a.Purchase(t.Context(), marketplace.Ref{Purchase: licenceARN}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("asked for by itself, it says nothing: %v", err)
+	}
+	a, asked := open("InternalServerException")
+	if known, unread, _, err = read(a, marketplace.Mark{Next: "more"}); err != nil || len(known) != 6 || len(unread) != 0 || !slices.Equal(asked(), []string{"more"}) {
+		t.Errorf("from the second page: %v %v %v, asked %q", known, unread, err, asked())
+	}
+	var all []string
+	for i := range 6 {
+		all = append(all, "agmt-"+string(rune('a'+i)), "agmt-"+string(rune('a'+i))+"2")
+	}
+	a, _ = open("AccessDeniedException", all...)
+	if _, unread, _, err = read(a, marketplace.Mark{}); !fault.Is(err, fault.Unavailable) || len(unread) > 6 {
+		t.Errorf("nothing can be read: %v, %v", unread, err)
+	}
+	a, _ = open("ThrottlingException", "agmt-b")
+	if known, _, _, err = read(a, marketplace.Mark{}); !fault.Is(err, fault.Throttled) || len(known) != 0 {
+		t.Errorf("too fast: %v, %v", known, err)
 	}
 }
 

@@ -39,10 +39,14 @@ func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketpl
 // Purchases reads every subscription to an offer of ours that changed after
 // since. Microsoft lists all there ever were, so what did not change is only
 // left out.
-func (a *Adapter) Purchases(ctx context.Context, since time.Time, page func([]marketplace.Event) error) error {
-	var query url.Values
+func (a *Adapter) Purchases(ctx context.Context, from marketplace.Mark, page func(marketplace.Page) error) error {
+	var skips marketplace.Skips
 	seen := map[string]bool{}
-	for {
+	for at := from.Next; ; {
+		var query url.Values
+		if at != "" {
+			query = url.Values{"continuationToken": {at}}
+		}
 		var out struct {
 			Subscriptions []json.RawMessage `json:"subscriptions"`
 			NextLink      string            `json:"@nextLink"`
@@ -52,43 +56,63 @@ func (a *Adapter) Purchases(ctx context.Context, since time.Time, page func([]ma
 		if err != nil && !isEmpty(err) {
 			return readError(err, "list subscriptions")
 		}
-		var events []marketplace.Event
-		for _, raw := range out.Subscriptions {
-			var s subscription
-			if err := json.Unmarshal(raw, &s); err != nil {
-				a.log.WarnContext(ctx, "subscription not understood", "error", err) // one must not hide the others
-				continue
-			}
-			if at := s.version(asked); !since.IsZero() && at.Before(since) {
-				continue
-			}
-			ev, ok, err := a.observe(ctx, s, asked)
-			if err != nil {
-				return err
-			}
-			if ok {
-				events = append(events, ev)
-			}
-		}
-		if len(events) > 0 {
-			if err := page(events); err != nil {
-				return err
-			}
-		}
 		// The link's host is not to be trusted and its form was seen malformed; only the
 		// token counts.
-		next := continuation(out.NextLink)
+		p := marketplace.Page{Next: continuation(out.NextLink)}
+		for _, raw := range out.Subscriptions {
+			ev, ok, err := a.listed(ctx, raw, from.Since, asked)
+			if err != nil {
+				a.log.WarnContext(ctx, "subscription not understood", "error", err)
+				if !skips.Skip(ctx, err) {
+					return err
+				}
+				if ref, named := named(raw); named {
+					p.Unread = append(p.Unread, ref)
+				}
+				continue
+			}
+			if skips.Read(); ok {
+				p.Events = append(p.Events, ev)
+			}
+		}
+		if err := page(p); err != nil {
+			return err
+		}
 		switch {
-		case next == "" && out.NextLink != "":
+		case p.Next == "" && out.NextLink != "":
 			return fault.Wrap(fault.Unavailable, fmt.Errorf("list subscriptions: the link to the next page has no token"), "")
-		case next == "":
+		case p.Next == "":
 			return nil
-		case seen[next]:
+		case seen[p.Next]:
 			return fault.Wrap(fault.Unavailable, fmt.Errorf("list subscriptions: the pages go round in a circle"), "")
 		}
-		seen[next] = true
-		query = url.Values{"continuationToken": {next}}
+		seen[p.Next] = true
+		at = p.Next
 	}
+}
+
+// listed tells what is true of one subscription of a list; not ok when it did not
+// change since then, or is none of ours.
+func (a *Adapter) listed(ctx context.Context, raw json.RawMessage, since, asked time.Time) (ev marketplace.Event, ok bool, err error) {
+	var s subscription
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return ev, false, fault.Wrap(fault.Unavailable, fmt.Errorf("read a subscription of the list: %w", err), "")
+	}
+	if at := s.version(asked); !since.IsZero() && at.Before(since) {
+		return ev, false, nil
+	}
+	return a.observe(ctx, s, asked)
+}
+
+// named finds the id of a subscription whose other fields cannot be read.
+func named(raw json.RawMessage) (marketplace.Ref, bool) {
+	var s struct {
+		ID word `json:"id"`
+	}
+	if json.Unmarshal(raw, &s) != nil || !vendorID.MatchString(string(s.ID)) {
+		return marketplace.Ref{}, false
+	}
+	return marketplace.Ref{Purchase: s.ID.lower()}, true
 }
 
 func continuation(link string) string {

@@ -122,7 +122,7 @@ func TestPagesAreFollowedByTheirToken(t *testing.T) {
 		}
 		switch token := r.URL.Query().Get("continuationToken"); token {
 		case "":
-			_, _ = fmt.Fprintf(w, `{"subscriptions":[%s,{"id":"x","quantity":"many","offerId":"tailnet-offer"}]%s}`, one(1), next("a%2Bb"))
+			_, _ = fmt.Fprintf(w, `{"subscriptions":[%s,{"id":"45F30000-0000-4000-8000-000000000009","quantity":"many","offerId":"tailnet-offer"}]%s}`, one(1), next("a%2Bb"))
 		case "a+b":
 			_, _ = fmt.Fprintf(w, `{"subscriptions":[]%s}`, next("c"))
 		case "c":
@@ -134,10 +134,12 @@ func TestPagesAreFollowedByTheirToken(t *testing.T) {
 		}
 	})
 	a := o.adapter()
+	var unread []marketplace.Ref
 	list := func(since time.Time) (out []string) {
 		t.Helper()
-		err := a.Purchases(t.Context(), since, func(page []marketplace.Event) error {
-			for _, e := range page {
+		err := a.Purchases(t.Context(), marketplace.Mark{Since: since}, func(page marketplace.Page) error {
+			unread = append(unread, page.Unread...)
+			for _, e := range page.Events {
 				out = append(out, e.Ref.Purchase[len(e.Ref.Purchase)-1:])
 			}
 			return nil
@@ -150,13 +152,26 @@ func TestPagesAreFollowedByTheirToken(t *testing.T) {
 	if got := list(time.Time{}); strings.Join(got, " ") != "1 2" {
 		t.Errorf("read %q, want 1 2", got)
 	}
+	if diff := cmp.Diff([]marketplace.Ref{{Purchase: "45f30000-0000-4000-8000-000000000009"}}, unread); diff != "" {
+		t.Errorf("not read (-want +got):\n%s", diff)
+	}
 	if got := list(time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)); strings.Join(got, " ") != "2" {
 		t.Errorf("changed since: %q, want 2", got)
 	}
 
+	err := a.Purchases(t.Context(), marketplace.Mark{Next: "c"}, func(page marketplace.Page) error {
+		if len(page.Unread) != 0 || len(page.Events) > 1 {
+			t.Errorf("from the third page: %+v", page)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+
 	for why, link := range map[string]string{"a circle": "/x?continuationToken=z", "no token": "/x?page=2"} {
 		o.answer("GET /api/saas/subscriptions", http.StatusOK, map[string]any{"subscriptions": []any{}, "@nextLink": link})
-		if err := a.Purchases(t.Context(), time.Time{}, func([]marketplace.Event) error { return nil }); !fault.Is(err, fault.Unavailable) {
+		if err := a.Purchases(t.Context(), marketplace.Mark{}, func(marketplace.Page) error { return nil }); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("%s: error %v, want unavailable, not an end", why, err)
 		}
 	}

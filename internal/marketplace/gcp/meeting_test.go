@@ -351,8 +351,8 @@ func TestHostileWeather(t *testing.T) {
 	v.Advance(4 * time.Hour)
 	seen := map[string]marketplace.Event{}
 	for range 20 {
-		err := v.adapter.Purchases(t.Context(), time.Time{}, func(page []marketplace.Event) error {
-			for _, e := range page {
+		err := v.adapter.Purchases(t.Context(), marketplace.Mark{}, func(page marketplace.Page) error {
+			for _, e := range page.Events {
 				seen[e.Ref.Purchase] = e
 			}
 			return nil

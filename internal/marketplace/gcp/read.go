@@ -58,8 +58,8 @@ func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketpl
 		return []marketplace.Event{ev}, nil
 	case ref.Account != "":
 		var out []marketplace.Event
-		err := a.list(ctx, ref.Account, func(page []entitled) error {
-			for _, e := range page {
+		err := a.list(ctx, ref.Account, "", func(page listed) error {
+			for _, e := range page.read {
 				out = append(out, e.Event)
 			}
 			return nil
@@ -71,19 +71,23 @@ func (a *Adapter) Purchase(ctx context.Context, ref marketplace.Ref) ([]marketpl
 
 // Purchases reads every entitlement of ours; Google filters by no time, so what did
 // not change since is left out here. An ended one is found for some 60 days.
-func (a *Adapter) Purchases(ctx context.Context, since time.Time, page func([]marketplace.Event) error) error {
-	return a.list(ctx, "", func(read []entitled) error {
-		var events []marketplace.Event
-		for _, e := range read {
-			if !e.Version.Before(since) {
-				events = append(events, e.Event)
+func (a *Adapter) Purchases(ctx context.Context, from marketplace.Mark, page func(marketplace.Page) error) error {
+	return a.list(ctx, "", from.Next, func(part listed) error {
+		p := marketplace.Page{Unread: part.unread, Next: part.next}
+		for _, e := range part.read {
+			if !e.Version.Before(from.Since) {
+				p.Events = append(p.Events, e.Event)
 			}
 		}
-		if len(events) == 0 {
-			return nil
-		}
-		return page(events)
+		return page(p)
 	})
+}
+
+// listed is a page of a list.
+type listed struct {
+	read   []entitled
+	unread []marketplace.Ref
+	next   string
 }
 
 // entitled is what is true of one entitlement, and its order, by which a sign-up
@@ -93,10 +97,10 @@ type entitled struct {
 	order string
 }
 
-// list hands on what is true of entitlements, of one account or of all. Only an
-// absent token ends it: a page may be empty and still lead on. An entitlement that
-// cannot be read is logged and does not hide the others.
-func (a *Adapter) list(ctx context.Context, account string, page func([]entitled) error) error {
+// list hands on what is true of entitlements, of one account or of all, from a page
+// on. Only an absent token ends it: a page may be empty and still lead on. An entitlement
+// that cannot be read does not hide the others.
+func (a *Adapter) list(ctx context.Context, account, next string, page func(listed) error) error {
 	call := a.procurement.Providers.Entitlements.List(a.provider()).PageSize(pageSize)
 	if account != "" {
 		if !resourceID.MatchString(account) {
@@ -104,12 +108,16 @@ func (a *Adapter) list(ctx context.Context, account string, page func([]entitled
 		}
 		call.Filter(fmt.Sprintf("account=%q", account))
 	}
+	var skips marketplace.Skips
 	for {
+		if next != "" {
+			call.PageToken(next)
+		}
 		out, err := call.Context(ctx).Do()
 		if err != nil {
 			return readError(err, "list entitlements")
 		}
-		var read []entitled
+		part := listed{next: out.NextPageToken}
 		for _, e := range out.Entitlements {
 			if account != "" && last(e.Account) != account {
 				continue // whether the filter takes the bare id is not written everywhere
@@ -117,21 +125,22 @@ func (a *Adapter) list(ctx context.Context, account string, page func([]entitled
 			ev, ok, err := a.observe(ctx, e)
 			if err != nil {
 				a.log.WarnContext(ctx, "entitlement not understood", "entitlement", last(e.Name), "error", err)
+				if !skips.Skip(ctx, err) {
+					return err
+				}
+				part.unread = append(part.unread, marketplace.Ref{Purchase: last(e.Name)})
 				continue
 			}
-			if ok {
-				read = append(read, entitled{ev, e.OrderId})
+			if skips.Read(); ok {
+				part.read = append(part.read, entitled{ev, e.OrderId})
 			}
 		}
-		if len(read) > 0 {
-			if err := page(read); err != nil {
-				return err
-			}
+		if err := page(part); err != nil {
+			return err
 		}
-		if out.NextPageToken == "" {
+		if next = part.next; next == "" {
 			return nil
 		}
-		call.PageToken(out.NextPageToken)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -258,9 +259,12 @@ func TestReadAll(t *testing.T) {
 	}
 	for since, want := range map[string][]string{"": {"one", "two", "four", "six"}, "2026-11-21T09:00:00Z": {"two", "four", "six"}, "2026-11-24T00:00:00Z": nil} {
 		g.does(list)
-		var got []string
-		err := a.Purchases(t.Context(), instant(since), func(page []marketplace.Event) error {
-			for _, e := range page {
+		var got, unread []string
+		err := a.Purchases(t.Context(), marketplace.Mark{Since: instant(since)}, func(page marketplace.Page) error {
+			for _, r := range page.Unread {
+				unread = append(unread, r.Purchase)
+			}
+			for _, e := range page.Events {
 				got = append(got, e.Ref.Purchase)
 			}
 			return nil
@@ -268,13 +272,24 @@ func TestReadAll(t *testing.T) {
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("since %q: %v (-want +got):\n%s", since, err, diff)
 		}
-		if n := len(g.calls()); n != 4 {
-			t.Errorf("since %q: %d calls, want one a page", since, n)
+		if n := len(g.calls()); n != 4 || !slices.Equal(unread, []string{"three"}) {
+			t.Errorf("since %q: %d calls, want one a page; not read: %q", since, n, unread)
 		}
 	}
 	g.does(list)
+	var rest []string
+	err := a.Purchases(t.Context(), marketplace.Mark{Next: "third"}, func(page marketplace.Page) error {
+		for _, e := range page.Events {
+			rest = append(rest, e.Ref.Purchase+" before "+page.Next)
+		}
+		return nil
+	})
+	if diff := cmp.Diff([]string{"four before last", "six before "}, rest); err != nil || diff != "" {
+		t.Errorf("from the third page: %v (-want +got):\n%s", err, diff)
+	}
+	g.does(list)
 	stop := errors.New("stop")
-	if err := a.Purchases(t.Context(), time.Time{}, func([]marketplace.Event) error { return stop }); !errors.Is(err, stop) || len(g.calls()) != 1 {
+	if err := a.Purchases(t.Context(), marketplace.Mark{}, func(marketplace.Page) error { return stop }); !errors.Is(err, stop) || len(g.calls()) != 1 {
 		t.Errorf("stopped: %v after %d calls", err, len(g.calls()))
 	}
 	g.does(func(w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -284,7 +299,7 @@ func TestReadAll(t *testing.T) {
 		}
 		answer(w, 503, "")
 	})
-	if err := a.Purchases(t.Context(), time.Time{}, func([]marketplace.Event) error { return nil }); !fault.Is(err, fault.Unavailable) {
+	if err := a.Purchases(t.Context(), marketplace.Mark{}, func(marketplace.Page) error { return nil }); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("trouble on the second page: %v", err)
 	}
 	g.says(200, `{"entitlements":[`+entity(nil)+`,`+entity(map[string]any{"name": named("anothers"), "account": "providers/p/accounts/somebody"})+`]}`)

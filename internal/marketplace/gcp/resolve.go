@@ -103,8 +103,8 @@ func (a *Adapter) Resolve(ctx context.Context, t marketplace.Token) (marketplace
 // orders name, only these.
 func (a *Adapter) waiting(ctx context.Context, account string, about orders) (all []marketplace.Ref, err error) {
 	var named []marketplace.Ref
-	err = a.list(ctx, account, func(page []entitled) error {
-		for _, e := range page {
+	err = a.list(ctx, account, "", func(page listed) error {
+		for _, e := range page.read {
 			if e.Observed.Ended {
 				continue
 			}

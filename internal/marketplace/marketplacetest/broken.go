@@ -341,8 +341,11 @@ func reading(change func([]marketplace.Event) []marketplace.Event) func(Harness)
 	}
 }
 
-func (b brokenReader) Purchases(ctx context.Context, since time.Time, page func([]marketplace.Event) error) error {
-	return b.Reader.Purchases(ctx, since, func(e []marketplace.Event) error { return page(b.change(e)) })
+func (b brokenReader) Purchases(ctx context.Context, from marketplace.Mark, page func(marketplace.Page) error) error {
+	return b.Reader.Purchases(ctx, from, func(p marketplace.Page) error {
+		p.Events = b.change(p.Events)
+		return page(p)
+	})
 }
 
 // recorder is a testing.TB whose failures are not the test's.

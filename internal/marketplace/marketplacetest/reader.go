@@ -84,10 +84,10 @@ var readerCases = []Case{
 		}
 		ctx, cancel := context.WithCancel(w.ctx())
 		cancel()
-		err = h.Reader.Purchases(ctx, time.Time{}, func([]marketplace.Event) error { return nil })
+		err = h.Reader.Purchases(ctx, marketplace.Mark{}, func(marketplace.Page) error { return nil })
 		w.class("a context that has ended", err, fault.Throttled, fault.Unavailable)
 		stop := errors.New("stop")
-		if err := h.Reader.Purchases(w.ctx(), time.Time{}, func([]marketplace.Event) error { return stop }); !errors.Is(err, stop) {
+		if err := h.Reader.Purchases(w.ctx(), marketplace.Mark{}, func(marketplace.Page) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("error %v, want the page's own", err)
 		}
 	}},
@@ -97,8 +97,8 @@ var readerCases = []Case{
 func (w world) read(since time.Time) map[string]marketplace.Event {
 	w.t.Helper()
 	seen := map[string]marketplace.Event{}
-	err := w.Reader.Purchases(w.ctx(), since, func(page []marketplace.Event) error {
-		for _, e := range page {
+	err := w.Reader.Purchases(w.ctx(), marketplace.Mark{Since: since}, func(page marketplace.Page) error {
+		for _, e := range page.Events {
 			if _, twice := seen[e.Ref.Purchase]; twice {
 				w.t.Errorf("purchase %q was read twice", e.Ref.Purchase)
 			}
