@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// assets are Pico CSS 2.1.1 and htmx 2.0.11, whole and with their licences, and
-// our own style sheet and mark.
+// assets are Pico CSS 2.1.1, htmx 2.0.11 and uPlot 1.6.32, whole and with their
+// licences, and our own style sheet, scripts and mark.
 //
 //go:embed assets
 var assets embed.FS

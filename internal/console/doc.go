@@ -2,7 +2,7 @@
 // button and a working network, and what an operator looks at: what is stuck and
 // who must act, a purchase's whole story, every hour with its calls and answers,
 // where every unit is. Every page works without JavaScript; scripts only save
-// reloads and copying, and charts are drawn here.
+// reloads and copying, and draw a chart of a table that is on the page anyway.
 //
 // It owns markup, style and the words on pages. It leaves sessions, forms'
 // effects and status codes to httpapi, and every fact on a page to the room that

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,14 +147,15 @@ func TestAChartDrawsEveryHourOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Bars) != 4 || c.Bars[0].Used != "2.5" || c.Bars[1].Used != "0" || c.Bars[3].Used != "8" || c.Bars[3].Billed != "7" || c.Used != "10.5" || c.Billed != "7" || c.Per != "hour" || c.Top != "8" {
+	want := []console.ChartRow{{At: hour, Used: "2.5", Billed: "0"}, {At: hour.Add(3 * time.Hour), Used: "8", Billed: "7"}}
+	if c.Bars != 4 || !slices.Equal(c.Rows, want) || c.Used != "10.5" || c.Billed != "7" || c.Per() != "hour" {
 		t.Errorf("drawn as %+v", c)
 	}
 	if _, err := console.NewChart("c", "", "m", []console.ChartPoint{{Hour: hour, Used: "many"}}, console.Span{}, false); err == nil {
 		t.Error("what is no number was drawn")
 	}
 	empty, err := console.NewChart("c", "", "m", nil, console.Span{}, false)
-	if err != nil || len(empty.Bars) != 0 {
+	if err != nil || len(empty.Rows) != 0 {
 		t.Errorf("nothing was drawn as %+v, %v", empty, err)
 	}
 }
@@ -167,12 +169,12 @@ func TestAChartOfDaysLeavesAnUnknownDayOut(t *testing.T) {
 	for i := range 10 * 24 {
 		points = append(points, console.ChartPoint{Hour: begin.Add(time.Duration(i) * time.Hour), Used: "1", Billed: "1"})
 	}
-	for partial, want := range map[bool]int{false: 12, true: 8} {
+	for partial, want := range map[bool]int{false: 11, true: 10} {
 		c, err := console.NewChart("c", "", "m", points, console.Span{}, partial)
-		if err != nil || c.Per != "day" || len(c.Bars) != want {
-			t.Fatalf("partial %v: %d bars by %s, %v", partial, len(c.Bars), c.Per, err)
+		if err != nil || c.Per() != "day" || c.Bars != want {
+			t.Fatalf("partial %v: %d bars by %s, %v", partial, c.Bars, c.Per(), err)
 		}
-		if first := c.Bars[0].Used; partial && first != "24" || !partial && first != "0" {
+		if first := c.Rows[0].Used; partial && first != "24" || !partial && first != "4" {
 			t.Errorf("partial %v: the first day has %s", partial, first)
 		}
 	}

@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -362,11 +363,10 @@ var PlaceNames = [...]string{"Open", "Carried", "Queued", "Sent", "Unsure", "Hel
 
 var placeClasses = [...]string{"moving", "moving", "moving", "moving", "doubt", "doubt", "billed", "included", "lost"}
 
-// share is a part of a bar.
-type share struct {
-	box
-	Class, Says string
-}
+// share is a part of a bar: where it begins and how wide it is, of shareWidth.
+type share struct{ X, W, Class, Says string }
+
+const shareWidth = 1000.0
 
 // shares are the places as parts of a bar; what is open may be below zero and
 // then has no part.
@@ -387,8 +387,8 @@ func (u UnitRow) shares() []share {
 		if p == 0 {
 			continue
 		}
-		w := p / all * chartWidth
-		out = append(out, share{box{number(x), "0", number(w), "10"}, placeClasses[i], fmt.Sprintf("%s: %s", PlaceNames[i], Grouped(u.Places[i]))})
+		w := p / all * shareWidth
+		out = append(out, share{strconv.FormatFloat(x, 'f', 2, 64), strconv.FormatFloat(w, 'f', 2, 64), placeClasses[i], fmt.Sprintf("%s: %s", PlaceNames[i], Grouped(u.Places[i]))})
 		x += w
 	}
 	return out

@@ -380,7 +380,7 @@ func StoryPage(v Story) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = layout(frame{Site: v.Site, Title: v.Purchase.Name, Operator: "subscriptions"}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = layout(frame{Site: v.Site, Title: v.Purchase.Name, Operator: "subscriptions", Charts: len(v.Charts) > 0}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -1675,7 +1675,7 @@ func HoursPage(v Hours) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = layout(frame{Site: v.Site, Title: "Hours of " + v.Purchase.Name, Operator: "subscriptions"}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var62), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = layout(frame{Site: v.Site, Title: "Hours of " + v.Purchase.Name, Operator: "subscriptions", Charts: len(v.Charts) > 0}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var62), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
 	"github.com/tailmarket/tailmarket/internal/simulator"
@@ -96,6 +97,14 @@ func looksAround(t *testing.T, b *browser) {
 		p.sees(at.says)
 		p.check(at.name)
 	}
+	p.goTo(s.url + "/operator/subscriptions/" + busiest + "/hours?meter=api_request")
+	for _, l := range looks {
+		p.look(l)
+		p.comes("a chart in the page's colours, "+l.name, drawn)
+	}
+	middle := ask[[]float64](p, `(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector(".plot .u-over").getBoundingClientRect())`)
+	p.ok("point at the chart", chromedp.Do(p.ctx, chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, middle[0], middle[1])))
+	p.sees(".5 used, ")
 
 	plain := p.another() // what a page shows needs no JavaScript
 	_, err := chromedp.Call(plain.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -111,7 +120,23 @@ func looksAround(t *testing.T, b *browser) {
 		plain.goTo(s.url + path)
 		plain.sees(says...)
 	}
+	plain.goTo(s.url + "/operator/subscriptions/" + busiest + "/hours")
+	if plain.has(".plot") {
+		t.Error("the place of a chart is shown without a chart")
+	}
+	plain.ok("open a table", chromedp.Do(plain.ctx, chromedp.Click(chromedp.CSS(".values summary"))))
+	plain.sees("Used\tBilled")
 }
+
+// drawn says whether every chart has bars in the colours that the page has now.
+const drawn = `(plots => plots.length > 0 && plots.every(plot => {
+	const canvas = plot.querySelector("canvas"), seen = new Set();
+	const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});
+	copy.drawImage(canvas, 0, 0);
+	const pixels = copy.getImageData(0, 0, canvas.width, canvas.height).data;
+	for (let i = 0; i < pixels.length; i += 4) seen.add("#" + [0, 1, 2].map(k => pixels[i + k].toString(16).padStart(2, "0")).join(""));
+	return ["--used", "--billed"].every(name => seen.has(getComputedStyle(plot).getPropertyValue(name).trim()));
+}))(Array.from(document.querySelectorAll(".plot")))`
 
 // trade lets buyers come to all three clouds by every channel, and use what they
 // bought for some hours.

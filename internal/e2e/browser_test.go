@@ -239,23 +239,22 @@ func (p *tab) has(css string) bool {
 // sees waits until the page says all of these.
 func (p *tab) sees(texts ...string) {
 	p.t.Helper()
+	for _, text := range texts {
+		p.comes(fmt.Sprintf("the words %q", text), fmt.Sprintf("document.body?.innerText.includes(%q)", text))
+	}
+}
+
+// comes waits until an expression is true in the page.
+func (p *tab) comes(what, expression string) {
+	p.t.Helper()
 	end, pause := time.NewTimer(patience), time.NewTicker(50*time.Millisecond)
 	defer end.Stop()
 	defer pause.Stop()
-	for {
-		page, missing := p.seen(), ""
-		for _, text := range texts {
-			if !strings.Contains(page, text) {
-				missing = text
-			}
-		}
-		if missing == "" {
-			return
-		}
+	for !ask[bool](p, "!!("+expression+")") {
 		select {
 		case <-pause.C:
 		case <-end.C:
-			p.t.Fatalf("the page does not say %q:\n%s", missing, page)
+			p.t.Fatalf("waited in vain for %s on\n%s", what, p.seen())
 		}
 	}
 }
