@@ -49,6 +49,7 @@ func commands() []command {
 		{"product", "product go-live -from HOUR ends observe mode: from that hour on we provision and meter", product},
 		{"catalog", "catalog check | schema: what is sold, and what a marketplace could not carry of it", catalogs},
 		{"partner", "partner list | add | know | link: who brings customers, and a signed link for each", partners},
+		{"key", "key list | add | revoke: keys with which producers send usage of their own sources", keys},
 		{"operator-link", "print a one-time link to the operator's pages", operatorLink},
 	}
 }

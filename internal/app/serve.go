@@ -139,7 +139,7 @@ func (s *server) web(base string) (*httpapi.Server, error) {
 		Site:    console.Site{Seller: s.Config.Seller.Name, Support: s.Config.Seller.Support},
 		Limits:  httpapi.Limits{Body: int64(l.BodyBytes), UsageBody: int64(l.UsageBodyBytes), Request: l.RequestTimeout, Header: l.HeaderTimeout},
 		Markets: s.selling.Markets(), EventHeaders: []string{s.Config.AWS.EventKeyHeader, "Authorization"}, SendsMail: sender != nil,
-		Sessions: s.sessions, SignIn: signIn, Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
+		Sessions: s.sessions, SignIn: signIn, Keys: s.Keys(), Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
 		Tailnets: s.nets, Metering: s.bill, Partners: s.openPartners(s.selling.Catalog, s.bill), Mail: s.mail, Work: s,
 		Ready: s.Store.Ready, Answered: s.metrics.WebhookAnswered,
 	})
@@ -272,6 +272,9 @@ func (b *Base) OperatorLink(ctx context.Context) (string, error) {
 	path, err := identity.New(b.Store, time.Now).OperatorLink(ctx)
 	return b.Config.BaseURL(b.Config.Listen) + path, err
 }
+
+// Keys are the keys of producers.
+func (b *Base) Keys() *identity.Keys { return identity.NewKeys(b.Store, time.Now, b.Clock.Now) }
 
 // Conservation checks the whole ledger.
 func (b *Base) Conservation(ctx context.Context) (billing.Report, error) {

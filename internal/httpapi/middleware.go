@@ -177,12 +177,37 @@ func withPrincipal(c echo.Context, p identity.Principal) {
 	c.SetRequest(c.Request().WithContext(context.WithValue(c.Request().Context(), principalKey{}, p)))
 }
 
+// bearer is the token that a program presents.
+func bearer(r *http.Request) string {
+	scheme, presented, _ := strings.Cut(r.Header.Get(echo.HeaderAuthorization), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(presented)
+}
+
+// requireProducer lets a producer's key pass for its own sources, and the
+// operator's for all.
+func (s *Server) requireProducer(next echo.HandlerFunc) echo.HandlerFunc {
+	operator := s.requireKey(identity.Operator)(next)
+	return func(c echo.Context) error {
+		k, ok, err := s.Keys.Check(c.Request().Context(), bearer(c.Request()))
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return operator(c)
+		}
+		withPrincipal(c, identity.Principal{Actor: string(k.ID), Sources: k.May})
+		return next(c)
+	}
+}
+
 // requireKey lets the operator's key pass, as admin, where role is enough.
 func (s *Server) requireKey(role identity.Role) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			scheme, presented, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
-			if !strings.EqualFold(scheme, "Bearer") || !s.Key.Check(strings.TrimSpace(presented)) {
+			if !s.Key.Check(bearer(c.Request())) {
 				c.Response().Header().Set("WWW-Authenticate", `Bearer realm="tailmarket"`)
 				return fault.New(fault.Forged, "This needs the operator's key as a bearer token.")
 			}

@@ -80,8 +80,8 @@ func (s *Server) routes() {
 	operator.POST("/quarantine/usage/:id/replay", s.replayUsagePage)
 	operator.POST("/leave", s.leave)
 
-	// Programs, with the operator's key. What openapi.yaml describes is generated.
-	e.POST("/v1/usage", s.usage, s.bound(s.Limits.UsageBody), s.requireKey(identity.Operator))
+	// Programs, with the operator's key; usage also with a key of its sources. What openapi.yaml describes is generated.
+	e.POST("/v1/usage", s.usage, s.bound(s.Limits.UsageBody), s.requireProducer)
 	api.RegisterHandlers(guarded{e, []echo.MiddlewareFunc{s.bound(s.Limits.Body), s.requireKey(identity.Operator)}}, api.NewStrictHandler(operations{s}, []api.StrictMiddlewareFunc{asksRight}))
 }
 

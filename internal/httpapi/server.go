@@ -44,6 +44,7 @@ type Options struct {
 
 	Sessions  *identity.Service
 	SignIn    *identity.Microsoft // nil: buyers confirm an address instead
+	Keys      *identity.Keys
 	Intake    Intake
 	Purchases Purchases
 	Claims    Claims

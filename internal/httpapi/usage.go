@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/tailmarket/tailmarket/internal/billing"
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/httpapi/api"
+	"github.com/tailmarket/tailmarket/internal/identity"
 )
 
 // usageAnswer says what is durably stored: it leaves after the commit.
@@ -53,6 +55,9 @@ func (s *Server) usage(c echo.Context) error {
 		if wrong == "" {
 			events, place = append(events, e), append(place, i)
 		}
+	}
+	if err := inScope(principal(c.Request().Context()), events, place); err != nil {
+		return err
 	}
 	outcomes, err := s.ingest(c, req, events)
 	if err != nil {
@@ -104,6 +109,31 @@ func (s *Server) ingest(c echo.Context, req usageRequest, events []billing.Usage
 		c.Response().Header().Set("Idempotency-Replayed", "true")
 	}
 	return out, err
+}
+
+const maxItems = 20 // of a problem: enough to see what is wrong
+
+// inScope refuses a call with events of somebody else's sources. The whole call:
+// whoever presents the wrong key should hear of it at once.
+func inScope(who identity.Principal, events []billing.UsageEvent, place []int) error {
+	if who.Sources == nil {
+		return nil
+	}
+	var items []api.ProblemItem
+	for i, e := range events {
+		at := "/" + strconv.Itoa(place[i])
+		if !who.Sources(e.Source) {
+			items = append(items, api.ProblemItem{Pointer: at + "/source", Detail: "not a source of this key"})
+		}
+		if e.Corrects != nil && !who.Sources(e.Corrects.Source) {
+			items = append(items, api.ProblemItem{Pointer: at + "/data/corrects/source", Detail: "not a source of this key"})
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	err := fault.New(fault.Denied, "%d places name a source that this key may not send usage of; nothing of the call was stored.", len(items))
+	return &pointed{kind: "source_not_allowed", title: "This key is for other sources", items: items[:min(len(items), maxItems)], err: err}
 }
 
 func queueFull(err error) error {

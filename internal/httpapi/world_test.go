@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -159,7 +160,7 @@ func setup(t *testing.T, change ...func(*httpapi.Options)) *world {
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return now },
 		Site: console.Site{Seller: "Acme Networks", Support: "help@acme.example"}, Catalog: catalog.Default(), Key: k, EventHeaders: []string{"x-api-key"}, Markets: []marketplace.ID{marketplace.AWS},
 		Limits:   httpapi.Limits{Body: 4 << 10, UsageBody: 64 << 10, Request: 5 * time.Second, Header: 2 * time.Second},
-		Sessions: w.ids, Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Partners: partnersOf{w}, Mail: w, Work: w,
+		Sessions: w.ids, Keys: identity.NewKeys(&keyring{}, func() time.Time { return now }, func() time.Time { return now }), Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Partners: partnersOf{w}, Mail: w, Work: w,
 		Ready: func(context.Context) error { return w.ready },
 	}
 	for _, c := range change {
@@ -487,6 +488,54 @@ func (s *sessions) UseOperatorLink(ctx context.Context, link, session []byte, v 
 		return false, nil
 	}
 	return true, s.AddSession(ctx, session, v)
+}
+
+// keyring is identity's key store in memory.
+type keyring struct {
+	mu     sync.Mutex
+	keys   []identity.APIKey
+	hashes []string
+}
+
+func (s *keyring) AddAPIKey(_ context.Context, hash []byte, k identity.APIKey, _ time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys, s.hashes = append(s.keys, k), append(s.hashes, string(hash))
+	return nil
+}
+
+func (s *keyring) FindAPIKey(_ context.Context, hash []byte) (identity.APIKey, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.hashes, string(hash)); i >= 0 {
+		return s.keys[i], true, nil
+	}
+	return identity.APIKey{}, false, nil
+}
+
+func (s *keyring) ListAPIKeys(context.Context) ([]identity.APIKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.keys), nil
+}
+
+func (s *keyring) change(k id.APIKey, do func(*identity.APIKey)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.keys, func(x identity.APIKey) bool { return x.ID == k })
+	if i >= 0 {
+		do(&s.keys[i])
+	}
+	return i >= 0
+}
+
+func (s *keyring) TouchAPIKey(_ context.Context, k id.APIKey, at time.Time) error {
+	s.change(k, func(x *identity.APIKey) { x.LastUsedAt = at })
+	return nil
+}
+
+func (s *keyring) RevokeAPIKey(_ context.Context, k id.APIKey, by string, at, _ time.Time) (bool, error) {
+	return s.change(k, func(x *identity.APIKey) { x.RevokedAt, x.RevokedBy = at, by }), nil
 }
 
 // browser is a client with cookies that says it wants pages.

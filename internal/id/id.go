@@ -25,6 +25,7 @@ type (
 	Finding      string
 	Message      string
 	Link         string
+	APIKey       string
 )
 
 var base = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
@@ -49,6 +50,7 @@ func NewTouch() Touch               { return Touch(fresh("tch")) }
 func NewFinding() Finding           { return Finding(fresh("fnd")) }
 func NewMessage() Message           { return Message(fresh("msg")) }
 func NewLink() Link                 { return Link(fresh("lnk")) }
+func NewAPIKey() APIKey             { return APIKey(fresh("key")) }
 
 // Check reports whether s is an id with the given prefix, as made here.
 func Check(prefix, s string) error {

@@ -1,6 +1,7 @@
 // Package identity says who is asking and what they may do.
 //
 //	operator key (file, 0600) ─bearer─► /v1 as admin
+//	producer's key (apikey.go) ─bearer─► /v1/usage, for its sources
 //	one-time link (printed at start) ─► operator session ─► operator pages
 //	verified mail link ─┬► buyer session ─► the pages of one purchase
 //	Microsoft sign-in ──┘

@@ -26,5 +26,7 @@ func (r Role) May(needed Role) bool {
 // Principal is who is asking.
 type Principal struct {
 	Role  Role
-	Actor string // in the audit trail: "operator key", "operator", a claim's id
+	Actor string // in the audit trail: "operator key", "operator", a claim's id, an API key's id
+	// Sources says whose usage it may send; nil: whose ever its role allows.
+	Sources func(source string) bool
 }

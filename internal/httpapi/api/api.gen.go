@@ -456,6 +456,33 @@ type Hours struct {
 	Next  string      `json:"next,omitempty,omitzero"`
 }
 
+// Key defines model for Key.
+type Key struct {
+	CreatedAt Time   `json:"created_at"`
+	CreatedBy string `json:"created_by"`
+	Id        string `json:"id"`
+
+	// LastUsedAt to the minute; absent when never
+	LastUsedAt time.Time `json:"last_used_at,omitempty,omitzero"`
+	Name       string    `json:"name"`
+	RevokedAt  Time      `json:"revoked_at,omitempty,omitzero"`
+	RevokedBy  string    `json:"revoked_by,omitempty,omitzero"`
+	Sources    []string  `json:"sources"`
+}
+
+// Keys defines model for Keys.
+type Keys struct {
+	Items []Key `json:"items"`
+}
+
+// MadeKey defines model for MadeKey.
+type MadeKey struct {
+	Key Key `json:"key"`
+
+	// Secret what the producer presents as its bearer token
+	Secret string `json:"secret"`
+}
+
 // MeterReport defines model for MeterReport.
 type MeterReport struct {
 	// Accepted decimal text in the meter's unit
@@ -502,6 +529,14 @@ type MeterReport struct {
 
 	// WrittenOff decimal text in the meter's unit
 	WrittenOff Quantity `json:"written_off"`
+}
+
+// NewKey defines model for NewKey.
+type NewKey struct {
+	Name string `json:"name"`
+
+	// Sources each a source of CloudEvents, or the beginning of several and a *
+	Sources []string `json:"sources"`
 }
 
 // NewPartner defines model for NewPartner.
@@ -898,6 +933,9 @@ type ListHoursParams struct {
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// AddKeyJSONRequestBody defines body for AddKey for application/json ContentType.
+type AddKeyJSONRequestBody = NewKey
+
 // AddPartnerJSONRequestBody defines body for AddPartner for application/json ContentType.
 type AddPartnerJSONRequestBody = NewPartner
 
@@ -930,6 +968,15 @@ type ServerInterface interface {
 	// ListFindings Open differences and obligations somebody must look at.
 	// (GET /v1/findings)
 	ListFindings(ctx echo.Context, params ListFindingsParams) error
+	// ListKeys Keys of producers, which may send usage of their own sources.
+	// (GET /v1/keys)
+	ListKeys(ctx echo.Context) error
+	// AddKey Make a key; it is shown in this answer and never again.
+	// (POST /v1/keys)
+	AddKey(ctx echo.Context) error
+	// RevokeKey End a key at once and for good; harmless to repeat.
+	// (POST /v1/keys/{id}/revoke)
+	RevokeKey(ctx echo.Context, id Id) error
 	// MakeOperatorLink A one-time link that signs an operator in.
 	// (POST /v1/operator-links)
 	MakeOperatorLink(ctx echo.Context) error
@@ -1092,6 +1139,40 @@ func (w *ServerInterfaceWrapper) ListFindings(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListFindings(ctx, params)
+	return err
+}
+
+// ListKeys converts echo context to params.
+func (w *ServerInterfaceWrapper) ListKeys(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListKeys(ctx)
+	return err
+}
+
+// AddKey converts echo context to params.
+func (w *ServerInterfaceWrapper) AddKey(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddKey(ctx)
+	return err
+}
+
+// RevokeKey converts echo context to params.
+func (w *ServerInterfaceWrapper) RevokeKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id Id
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RevokeKey(ctx, id)
 	return err
 }
 
@@ -1507,6 +1588,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/attribution", wrapper.ListAttribution, options.OperationMiddlewares["listAttribution"]...)
 	router.GET(options.BaseURL+"/v1/value-by-channel", wrapper.ListValueByChannel, options.OperationMiddlewares["listValueByChannel"]...)
 	router.GET(options.BaseURL+"/v1/stuck", wrapper.ListStuck, options.OperationMiddlewares["listStuck"]...)
+	router.GET(options.BaseURL+"/v1/keys", wrapper.ListKeys, options.OperationMiddlewares["listKeys"]...)
+	router.POST(options.BaseURL+"/v1/keys", wrapper.AddKey, options.OperationMiddlewares["addKey"]...)
+	router.POST(options.BaseURL+"/v1/keys/:id/revoke", wrapper.RevokeKey, options.OperationMiddlewares["revokeKey"]...)
 	router.POST(options.BaseURL+"/v1/operator-links", wrapper.MakeOperatorLink, options.OperationMiddlewares["makeOperatorLink"]...)
 
 }
@@ -1695,6 +1779,116 @@ type ListFindingsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListFindingsdefaultApplicationProblemPlusJSONResponse) VisitListFindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListKeysRequestObject struct {
+}
+
+type ListKeysResponseObject interface {
+	VisitListKeysResponse(w http.ResponseWriter) error
+}
+
+type ListKeys200JSONResponse Keys
+
+func (response ListKeys200JSONResponse) VisitListKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListKeysdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListKeysdefaultApplicationProblemPlusJSONResponse) VisitListKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddKeyRequestObject struct {
+	Body *AddKeyJSONRequestBody
+}
+
+type AddKeyResponseObject interface {
+	VisitAddKeyResponse(w http.ResponseWriter) error
+}
+
+type AddKey201JSONResponse MadeKey
+
+func (response AddKey201JSONResponse) VisitAddKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddKeydefaultApplicationProblemPlusJSONResponse) VisitAddKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeKeyRequestObject struct {
+	Id Id `json:"id"`
+}
+
+type RevokeKeyResponseObject interface {
+	VisitRevokeKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeKey204Response struct {
+}
+
+func (response RevokeKey204Response) VisitRevokeKeyResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeKeydefaultApplicationProblemPlusJSONResponse) VisitRevokeKeyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2453,6 +2647,15 @@ type StrictServerInterface interface {
 	// ListFindings Open differences and obligations somebody must look at.
 	// (GET /v1/findings)
 	ListFindings(ctx context.Context, request ListFindingsRequestObject) (ListFindingsResponseObject, error)
+	// ListKeys Keys of producers, which may send usage of their own sources.
+	// (GET /v1/keys)
+	ListKeys(ctx context.Context, request ListKeysRequestObject) (ListKeysResponseObject, error)
+	// AddKey Make a key; it is shown in this answer and never again.
+	// (POST /v1/keys)
+	AddKey(ctx context.Context, request AddKeyRequestObject) (AddKeyResponseObject, error)
+	// RevokeKey End a key at once and for good; harmless to repeat.
+	// (POST /v1/keys/{id}/revoke)
+	RevokeKey(ctx context.Context, request RevokeKeyRequestObject) (RevokeKeyResponseObject, error)
 	// MakeOperatorLink A one-time link that signs an operator in.
 	// (POST /v1/operator-links)
 	MakeOperatorLink(ctx context.Context, request MakeOperatorLinkRequestObject) (MakeOperatorLinkResponseObject, error)
@@ -2640,6 +2843,100 @@ func (sh *strictHandler) ListFindings(ctx echo.Context, params ListFindingsParam
 		return err
 	} else if validResponse, ok := response.(ListFindingsResponseObject); ok {
 		return validResponse.VisitListFindingsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListKeys operation middleware
+func (sh *strictHandler) ListKeys(ctx echo.Context) error {
+	var request ListKeysRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListKeys(ctx.Request().Context(), request.(ListKeysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListKeys")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListKeysResponseObject); ok {
+		return validResponse.VisitListKeysResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AddKey operation middleware
+func (sh *strictHandler) AddKey(ctx echo.Context) error {
+	var request AddKeyRequestObject
+
+	var body AddKeyJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddKey(ctx.Request().Context(), request.(AddKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddKeyResponseObject); ok {
+		return validResponse.VisitAddKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RevokeKey operation middleware
+func (sh *strictHandler) RevokeKey(ctx echo.Context, id Id) error {
+	var request RevokeKeyRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeKey(ctx.Request().Context(), request.(RevokeKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RevokeKeyResponseObject); ok {
+		return validResponse.VisitRevokeKeyResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -9,6 +9,32 @@ import (
 	"context"
 )
 
+const addAPIKey = `-- name: AddAPIKey :exec
+INSERT INTO api_keys (id, token_hash, name, sources, created_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6)
+`
+
+type AddAPIKeyParams struct {
+	ID        string
+	TokenHash []byte
+	Name      string
+	Sources   string
+	CreatedAt int64
+	CreatedBy string
+}
+
+func (q *Queries) AddAPIKey(ctx context.Context, arg AddAPIKeyParams) error {
+	_, err := q.db.ExecContext(ctx, addAPIKey,
+		arg.ID,
+		arg.TokenHash,
+		arg.Name,
+		arg.Sources,
+		arg.CreatedAt,
+		arg.CreatedBy,
+	)
+	return err
+}
+
 const addOperatorLink = `-- name: AddOperatorLink :exec
 INSERT INTO operator_links (token_hash, created_at, expires_at)
 VALUES ($1, $2, $3)
@@ -82,6 +108,29 @@ func (q *Queries) DeleteSession(ctx context.Context, tokenHash []byte) error {
 	return err
 }
 
+const findAPIKey = `-- name: FindAPIKey :one
+SELECT id, token_hash, name, sources, created_at, created_by, last_used_at, revoked_at, revoked_by
+FROM api_keys
+WHERE token_hash = $1
+`
+
+func (q *Queries) FindAPIKey(ctx context.Context, tokenHash []byte) (ApiKey, error) {
+	row := q.db.QueryRowContext(ctx, findAPIKey, tokenHash)
+	var i ApiKey
+	err := row.Scan(
+		&i.ID,
+		&i.TokenHash,
+		&i.Name,
+		&i.Sources,
+		&i.CreatedAt,
+		&i.CreatedBy,
+		&i.LastUsedAt,
+		&i.RevokedAt,
+		&i.RevokedBy,
+	)
+	return i, err
+}
+
 const findSession = `-- name: FindSession :one
 SELECT kind, actor, subject, created_at, expires_at
 FROM sessions
@@ -114,6 +163,86 @@ func (q *Queries) FindSession(ctx context.Context, arg FindSessionParams) (FindS
 		&i.ExpiresAt,
 	)
 	return i, err
+}
+
+const listAPIKeys = `-- name: ListAPIKeys :many
+SELECT id, token_hash, name, sources, created_at, created_by, last_used_at, revoked_at, revoked_by
+FROM api_keys
+ORDER BY id
+`
+
+func (q *Queries) ListAPIKeys(ctx context.Context) ([]ApiKey, error) {
+	rows, err := q.db.QueryContext(ctx, listAPIKeys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ApiKey{}
+	for rows.Next() {
+		var i ApiKey
+		if err := rows.Scan(
+			&i.ID,
+			&i.TokenHash,
+			&i.Name,
+			&i.Sources,
+			&i.CreatedAt,
+			&i.CreatedBy,
+			&i.LastUsedAt,
+			&i.RevokedAt,
+			&i.RevokedBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const revokeAPIKey = `-- name: RevokeAPIKey :execrows
+UPDATE api_keys
+SET revoked_at = $2,
+    revoked_by = $3
+WHERE id = $1
+  AND revoked_at = 0
+`
+
+type RevokeAPIKeyParams struct {
+	ID        string
+	RevokedAt int64
+	RevokedBy string
+}
+
+// Zero rows: there is none, or it was revoked before.
+func (q *Queries) RevokeAPIKey(ctx context.Context, arg RevokeAPIKeyParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, revokeAPIKey, arg.ID, arg.RevokedAt, arg.RevokedBy)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const touchAPIKey = `-- name: TouchAPIKey :exec
+UPDATE api_keys
+SET last_used_at = $2
+WHERE id = $1
+  AND last_used_at < $2
+`
+
+type TouchAPIKeyParams struct {
+	ID         string
+	LastUsedAt int64
+}
+
+// Never back.
+func (q *Queries) TouchAPIKey(ctx context.Context, arg TouchAPIKeyParams) error {
+	_, err := q.db.ExecContext(ctx, touchAPIKey, arg.ID, arg.LastUsedAt)
+	return err
 }
 
 const useOperatorLink = `-- name: UseOperatorLink :execrows

@@ -11,6 +11,18 @@ type Agreement struct {
 	LinkedAt     int64
 }
 
+type ApiKey struct {
+	ID         string
+	TokenHash  []byte
+	Name       string
+	Sources    string
+	CreatedAt  int64
+	CreatedBy  string
+	LastUsedAt int64
+	RevokedAt  int64
+	RevokedBy  string
+}
+
 type Attempt struct {
 	ID         string
 	Record     string
