@@ -173,3 +173,31 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// replicas are the processes of one app.
+type replicas []*child
+
+func (rs replicas) err() error {
+	for _, c := range rs {
+		if err := c.err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rs replicas) killed() (n int) {
+	for _, c := range rs {
+		n += c.killed()
+	}
+	return n
+}
+
+// stop ends all of them; a simulator's clock that waits for one holds up no other.
+func (rs replicas) stop() {
+	var all sync.WaitGroup
+	for _, c := range rs {
+		all.Go(c.stop)
+	}
+	all.Wait()
+}

@@ -11,7 +11,7 @@ import (
 // receiving a call and the app storing its answer, every other one of these while
 // usage is being billed; the rest fall at any moment.
 type killer struct {
-	app   *child
+	apps  replicas // a kill is one's
 	total int
 
 	mu     sync.Mutex
@@ -22,8 +22,8 @@ type killer struct {
 	flight int // kills that struck while a call was in flight
 }
 
-func newKiller(app *child, r *rand.Rand, total int, from, to time.Time) *killer {
-	k := &killer{app: app, total: total, r: r}
+func newKiller(apps replicas, r *rand.Rand, total int, from, to time.Time) *killer {
+	k := &killer{apps: apps, total: total, r: r}
 	step := to.Sub(from) / time.Duration(total+1)
 	for i := range total {
 		k.plan = append(k.plan, from.Add(time.Duration(i+1)*step))
@@ -51,9 +51,9 @@ func (k *killer) tick(now time.Time) {
 	case 1:
 		k.armed, k.skip = func(op string) bool { return !slices.Contains(polling, op) }, k.r.IntN(4)
 	default:
-		delay := time.Duration(k.r.IntN(30)) * time.Millisecond
+		delay, victim := time.Duration(k.r.IntN(30))*time.Millisecond, k.victim()
 		time.AfterFunc(delay, func() {
-			if !k.app.kill() { // it was down already: not a kill
+			if !victim.kill() { // it was down already: not a kill
 				k.mu.Lock()
 				defer k.mu.Unlock()
 				k.plan = append([]time.Time{now}, k.plan...)
@@ -61,6 +61,8 @@ func (k *killer) tick(now time.Time) {
 		})
 	}
 }
+
+func (k *killer) victim() *child { return k.apps[k.r.IntN(len(k.apps))] }
 
 // received is called by the simulator when it holds a call it has not answered.
 func (k *killer) received(op, phase string) {
@@ -73,7 +75,7 @@ func (k *killer) received(op, phase string) {
 		k.skip--
 		return
 	}
-	if k.app.kill() {
+	if k.victim().kill() {
 		k.armed = nil
 		k.flight++
 	}
@@ -87,7 +89,7 @@ func (k *killer) disarm() {
 }
 
 // done reports that every planned kill has happened.
-func (k *killer) done() bool { return k.app.killed() >= k.total }
+func (k *killer) done() bool { return k.apps.killed() >= k.total }
 
 // inFlight says how many struck while a call was in flight.
 func (k *killer) inFlight() int {

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,9 @@ type options struct {
 	crash        int
 	dedup        simulator.Dedup
 	database     string
+	redis        string
+	replicas     int
+	halfway      string
 	once, json   bool
 	verbose      bool
 }
@@ -87,6 +91,9 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	fs.IntVar(&o.kills, "kill", 0, "how often the app is killed and started again")
 	fs.IntVar(&o.crash, "crash", 0, "die at so many of the points where something becomes durable, -kill times each, and print the table; -1 for all (needs -tags crash)")
 	fs.StringVar(&o.database, "database-url", "", "an empty PostgreSQL database for the app; default SQLite in a temporary folder")
+	fs.StringVar(&o.redis, "redis-url", "", "a Redis that the app's replicas share")
+	fs.IntVar(&o.replicas, "replicas", 1, "how many processes the app is; more than one need -database-url")
+	fs.StringVar(&o.halfway, "halfway", "", "a command for the shell when half of the days are over")
 	fs.BoolVar(&o.once, "once", false, "end when everything is billed, instead of staying up")
 	fs.BoolVar(&o.json, "json", false, "print one JSON document on standard output")
 	fs.BoolVar(&o.verbose, "v", false, "show the app's whole log on standard error")
@@ -105,6 +112,12 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	if o.dedup = simulator.Dedup(*dedup); o.dedup != simulator.DedupOn && o.dedup != simulator.DedupOff {
 		return fmt.Errorf("-gcp-dedup %q: want on or off", *dedup)
 	}
+	if o.replicas < 1 || o.replicas > 9 {
+		return errors.New("want 1 to 9 replicas")
+	}
+	if o.replicas > 1 && o.database == "" {
+		return errors.New("replicas share a PostgreSQL database, and SQLite is one process's: name an empty one with -database-url")
+	}
 	if o.buyers < 1 || o.buyers > 100 || o.days < 1 || o.days > 60 || o.kills < 0 || o.kills > 1000 {
 		return errors.New("want 1 to 100 buyers, 1 to 60 days, 0 to 1000 kills")
 	}
@@ -117,7 +130,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if !o.json {
-		_, err := fmt.Fprintf(stdout, "%d buyers, %d virtual days, %s weather, seed %d; the app is at %s and is killed %d times …\n", o.buyers, o.days, o.weather, o.seed, s.child.url, o.kills)
+		_, err := fmt.Fprintf(stdout, "%d buyers, %d virtual days, %s weather, seed %d; the app is at %s and is killed %d times …\n", o.buyers, o.days, o.weather, o.seed, s.client.app, o.kills)
 		if err != nil {
 			return err
 		}
@@ -155,7 +168,8 @@ type stage struct {
 	o      options
 	dir    string
 	sim    *simulator.Simulator
-	child  *child
+	fronts []*front
+	apps   replicas
 	client *appClient
 	killer *killer
 	play   *play
@@ -174,7 +188,7 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 	}()
 	var killer atomic.Pointer[killer]
 	if s.sim, err = simulator.New(simulator.Options{
-		Seed: o.seed, Weather: simulator.Weather(o.weather), Start: begins, Log: log, GCP: simulator.GCPOptions{Dedup: o.dedup},
+		Seed: o.seed, Weather: simulator.Weather(o.weather), Start: begins, Log: log, GCP: simulator.GCPOptions{Dedup: o.dedup}, Replicas: o.replicas,
 		OnAnswer: func(op, phase string) {
 			if k := killer.Load(); k != nil {
 				k.received(op, phase)
@@ -184,12 +198,8 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 		return s, err
 	}
 	s.sim.Force(planted(o)...)
-	env, url, embedded, err := s.settings()
+	url, embedded, err := s.start(ctx, stderr, log)
 	if err != nil {
-		return s, err
-	}
-	s.child = &child{env: env, url: url, stderr: stderr, log: log}
-	if err := s.child.start(ctx); err != nil {
 		return s, err
 	}
 	key, err := os.ReadFile(filepath.Join(s.dir, "operator.key"))
@@ -197,7 +207,7 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 		return s, err
 	}
 	s.client = &appClient{
-		app: url, embedded: embedded, key: strings.TrimSpace(string(key)), http: &http.Client{}, activity: s.sim.Activity, alive: s.child.err,
+		app: url, embedded: embedded, key: strings.TrimSpace(string(key)), http: &http.Client{}, activity: s.sim.Activity, alive: s.apps.err,
 	}
 	s.sim.SetMail(s.client.mail)
 	s.sim.SetApp(url)
@@ -205,14 +215,23 @@ func open(ctx context.Context, o options, stderr io.Writer) (s *stage, err error
 		return s, err
 	}
 	stop := begins.Add(time.Duration(o.days) * 24 * time.Hour)
-	r := rand.New(rand.NewPCG(o.seed, 1))                                                                 //nolint:gosec // a script, repeatable by seed
-	s.killer = newKiller(s.child, rand.New(rand.NewPCG(o.seed, 2)), o.kills, begins.Add(time.Hour), stop) //nolint:gosec // as above
+	r := rand.New(rand.NewPCG(o.seed, 1))                                                                //nolint:gosec // a script, repeatable by seed
+	s.killer = newKiller(s.apps, rand.New(rand.NewPCG(o.seed, 2)), o.kills, begins.Add(time.Hour), stop) //nolint:gosec // as above
 	killer.Store(s.killer)
 	s.play = &play{ctx: ctx, sim: s.sim, app: s.client, log: log, r: r, stop: stop, killer: s.killer, markets: o.markets, doubts: o.dedup == simulator.DedupOff}
 	if s.play.links, s.play.dealer, err = s.client.partners(ctx, o.markets); err != nil {
 		return s, err
 	}
 	s.play.schedule(o.buyers)
+	if o.halfway != "" {
+		s.play.agenda.add(begins.Add(stop.Sub(begins)/2), func() error {
+			out, err := exec.CommandContext(ctx, "sh", "-c", o.halfway).CombinedOutput() //nolint:gosec // the caller's own command
+			if err != nil {
+				return fmt.Errorf("%s: %w: %s", o.halfway, err, out)
+			}
+			return nil
+		})
+	}
 	return s, nil
 }
 
@@ -221,8 +240,9 @@ func (s *stage) close() error {
 	if s.killer != nil {
 		s.killer.disarm()
 	}
-	if s.child != nil {
-		s.child.stop()
+	s.apps.stop()
+	for _, f := range s.fronts {
+		f.close()
 	}
 	if s.sim != nil {
 		s.sim.Close()
@@ -230,15 +250,46 @@ func (s *stage) close() error {
 	return os.RemoveAll(s.dir)
 }
 
+// start runs the app: one process that is reached by itself, or replicas behind a front.
+// It returns where the app and the embedded tailnets are.
+func (s *stage) start(ctx context.Context, stderr io.Writer, log *slog.Logger) (url, embedded string, err error) {
+	n := s.o.replicas
+	ports, err := freePorts(3*n + 2)
+	if err != nil {
+		return "", "", err
+	}
+	public, tailnets := ports[0], ports[n]
+	if n > 1 {
+		public, tailnets = ports[3*n], ports[3*n+1]
+		for listen, to := range map[string][]string{public: ports[:n], tailnets: ports[n : 2*n]} {
+			f, err := newFront(listen, to, log)
+			if err != nil {
+				return "", "", err
+			}
+			s.fronts = append(s.fronts, f)
+		}
+	}
+	url, embedded = "http://"+public, "http://"+tailnets
+	env, err := s.settings(url)
+	if err != nil {
+		return "", "", err
+	}
+	for i := range n {
+		own := []string{"TAILMARKET_LISTEN=" + ports[i], "TAILMARKET_EMBEDDED_LISTEN=" + ports[n+i], "TAILMARKET_ADMIN_LISTEN=" + ports[2*n+i]}
+		c := &child{env: slices.Concat(env, own), url: "http://" + ports[i], stderr: stderr, log: log}
+		s.apps = append(s.apps, c)
+		if err := c.start(ctx); err != nil { // the first makes the schema and the keys
+			return "", "", err
+		}
+	}
+	return url, embedded, nil
+}
+
 // settings are the app's: the embedded default, and the simulator instead of the clouds.
-func (s *stage) settings() (env []string, url, embedded string, err error) {
+func (s *stage) settings(url string) (env []string, err error) {
 	ca := filepath.Join(s.dir, "ca.pem")
 	if err := os.WriteFile(ca, s.sim.CAPEM(), 0o600); err != nil {
-		return nil, "", "", err
-	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, "", "", err
+		return nil, err
 	}
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "TAILMARKET_") {
@@ -250,8 +301,7 @@ func (s *stage) settings() (env []string, url, embedded string, err error) {
 		level = "debug"
 	}
 	env = append(env,
-		"TAILMARKET_DATA_DIR="+s.dir, "TAILMARKET_LISTEN="+ports[0], "TAILMARKET_ADMIN_LISTEN="+ports[1], "TAILMARKET_EMBEDDED_LISTEN="+ports[2],
-		"TAILMARKET_CLOCK_URL="+s.sim.ControlURL(), "TAILMARKET_CA_FILE="+ca, "TAILMARKET_LOG_LEVEL="+level,
+		"TAILMARKET_DATA_DIR="+s.dir, "TAILMARKET_PUBLIC_URL="+url, "TAILMARKET_CLOCK_URL="+s.sim.ControlURL(), "TAILMARKET_CA_FILE="+ca, "TAILMARKET_LOG_LEVEL="+level,
 		"TAILMARKET_SELLER_NAME=Example Tailnets", "TAILMARKET_SELLER_SUPPORT=help@seller.example",
 		// A marketplace that fails is asked again within milliseconds: the clock waits for it.
 		"TAILMARKET_METERING_BACKOFF_BASE=5ms", "TAILMARKET_METERING_BACKOFF_MAX=40ms", "TAILMARKET_METERING_SWEEP_EVERY=20m",
@@ -259,14 +309,20 @@ func (s *stage) settings() (env []string, url, embedded string, err error) {
 	if s.o.database != "" {
 		env = append(env, "TAILMARKET_DATABASE_URL="+s.o.database)
 	}
+	if s.o.redis != "" {
+		env = append(env, "TAILMARKET_REDIS_URL="+s.o.redis)
+	}
+	if s.o.replicas > 1 {
+		env = append(env, fmt.Sprintf("TAILMARKET_REPLICAS=%d", s.o.replicas))
+	}
 	for _, m := range s.o.markets {
-		of, err := s.seller(m, "http://"+ports[0])
+		of, err := s.seller(m, url)
 		if err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
 		env = append(env, of...)
 	}
-	return env, "http://" + ports[0], "http://" + ports[2], nil
+	return env, nil
 }
 
 // seller are the settings with which the app sells at a marketplace of the simulator.

@@ -65,7 +65,7 @@ var scales = map[string]int{"active_user": 0, "tagged_resource": 0, "ephemeral_m
 
 func (s *stage) report() (report, error) {
 	ctx := s.play.ctx
-	r := report{Seed: s.o.seed, Purchases: map[string]int{}, Met: map[string]int{}, Kills: s.child.killed()}
+	r := report{Seed: s.o.seed, Purchases: map[string]int{}, Met: map[string]int{}, Kills: s.apps.killed()}
 	faults := s.sim.Faults()
 	for _, k := range simulator.Kinds(s.o.markets...) {
 		r.Met[string(k)] = faults[string(k)]

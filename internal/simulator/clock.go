@@ -176,17 +176,18 @@ func (s *Simulator) fireDue() {
 	}
 }
 
-// settled says whether everything due is done and a valid idle report is held.
+// settled says whether everything due is done and a valid idle report of each replica is held: a replica has one at a time.
 func (s *Simulator) settled() bool {
 	if s.busy > 0 || s.pending() > 0 {
 		return false
 	}
+	idle := 0
 	for p := range s.polls {
 		if p.at.Equal(s.now) && p.seq == s.activity {
-			return true
+			idle++
 		}
 	}
-	return false
+	return idle >= s.o.Replicas
 }
 
 func (s *Simulator) waitingFor() string {

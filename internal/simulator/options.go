@@ -55,6 +55,9 @@ type Options struct {
 	Weather Weather
 	Start   time.Time // virtual; default 2026-11-03T00:00Z
 	App     string    // base URL of the app; may be set later with SetApp
+	// Replicas is how many processes the app is, default 1. The clock moves when each of them has reported idle, so that
+	// none lives in the past.
+	Replicas int
 
 	EventKeyHeader string // API destination header; default x-api-key
 	EventKey       string // default: a value made from the seed
@@ -102,6 +105,7 @@ func (o *Options) complete() error {
 		o.Start = time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC)
 	}
 	o.Start = o.Start.UTC()
+	o.Replicas = max(o.Replicas, 1)
 	if o.EventKeyHeader == "" {
 		o.EventKeyHeader = "x-api-key"
 	}
