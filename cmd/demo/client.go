@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/tailmarket/tailmarket/internal/money"
 )
 
 // usageEvent is a CloudEvent as the vendor's product sends it.
@@ -202,6 +204,39 @@ type ledger struct {
 
 func (c *appClient) ledger(ctx context.Context) (out ledger, err error) {
 	return out, c.get(ctx, "/v1/conservation", &out)
+}
+
+// used is what the app measured of a purchase, net of corrections, by the period of the
+// hour it was used in.
+func (c *appClient) used(ctx context.Context, sub string, month period) (measured, error) {
+	out := measured{}
+	for after := ""; ; {
+		var page struct {
+			Items []struct{ Meter, Hour, Measured, Corrected string } `json:"items"`
+			Next  string                                              `json:"next"`
+		}
+		if err := c.get(ctx, "/v1/subscriptions/"+sub+"/hours?limit=500&after="+url.QueryEscape(after), &page); err != nil {
+			return nil, err
+		}
+		for _, h := range page.Items {
+			at, err := time.Parse("2006-01-02T15Z", h.Hour)
+			if err != nil {
+				return nil, err
+			}
+			more, err := money.Parse(h.Measured, scales[h.Meter])
+			if err != nil {
+				return nil, err
+			}
+			less, err := money.Parse(h.Corrected, scales[h.Meter])
+			if err != nil {
+				return nil, err
+			}
+			out.add(h.Meter, month(at), more-less)
+		}
+		if after = page.Next; after == "" {
+			return out, nil
+		}
+	}
 }
 
 // goLive ends observe mode from the hour that at lies in.

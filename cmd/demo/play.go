@@ -68,7 +68,7 @@ func (p *play) schedule(buyers int) {
 	start := p.sim.Now()
 	for i := range buyers {
 		b := &buyer{n: i, market: p.markets[i%len(p.markets)], r: rand.New(rand.NewPCG(p.r.Uint64(), uint64(i)))} //nolint:gosec // a script, repeatable by seed
-		b.use.requests = map[string]int64{}
+		b.use.requests = map[string]request{}
 		p.buyers = append(p.buyers, b)
 		at := start.Add(time.Duration(i*25+pick(b.r, 5, 25)) * time.Minute)
 		p.agenda.add(at, func() error { return p.buy(b) })
@@ -244,14 +244,14 @@ func (p *play) report(b *buyer) error {
 		}
 		batch = append(batch, b.event(req, ""))
 		b.sent = append(b.sent, req)
-		b.use.requests[req.id] = req.tenths
+		b.use.requests[req.id] = req
 	}
 	for len(b.late) > 0 && now.Sub(b.late[0].usedAt) > 3*time.Hour {
 		req := b.late[0]
 		b.late = b.late[1:]
 		batch = append(batch, b.event(req, ""))
 		b.sent = append(b.sent, req)
-		b.use.requests[req.id] = req.tenths
+		b.use.requests[req.id] = req
 		p.met.Late++
 	}
 	if len(b.sent) > 0 && (b.r.IntN(4) == 0 || p.met.Corrections == 0) {
@@ -260,7 +260,7 @@ func (p *play) report(b *buyer) error {
 			b.events++
 			fix := request{id: fmt.Sprintf("fix-%d-%d", b.n, b.events), usedAt: b.sent[i].usedAt, tenths: int64(pick(b.r, 0, 300))}
 			batch = append(batch, b.event(fix, b.sent[i].id))
-			b.use.requests[b.sent[i].id] = fix.tenths
+			b.use.requests[b.sent[i].id] = fix // of the same instant
 			p.met.Corrections++
 		}
 	}

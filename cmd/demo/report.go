@@ -55,6 +55,10 @@ type meter struct {
 	WrittenOff   string `json:"written_off"`
 	CreditLeft   string `json:"credit_left"`
 	Billed       string `json:"simulator_billed"`
+	// Purchase is the marketplace's own name, the same in every run of a seed; Periods is
+	// Measured by counting period.
+	Purchase string            `json:"purchase"`
+	Periods  map[string]string `json:"periods"`
 }
 
 // exact is the scale in which the report calculates: no meter has a finer one.
@@ -110,9 +114,26 @@ func (s *stage) report() (report, error) {
 		return rows[at]
 	}
 	for _, b := range s.play.buyers {
-		for name, q := range b.use.expected(periodOf(b.market)) {
-			if b.sub != "" {
-				row(b.market, b.sub, name).Expected = money.Format(q, scales[name])
+		if b.sub == "" {
+			continue
+		}
+		month := periodOf(b.market)
+		want := b.use.expected(month)
+		got, err := s.client.used(ctx, b.sub, month)
+		if err != nil {
+			return r, err
+		}
+		for name, scale := range scales {
+			m := row(b.market, b.sub, name)
+			m.Purchase, m.Expected, m.Periods = b.purchase, money.Format(want.total(name), scale), map[string]string{}
+			for in, q := range got[name] {
+				m.Periods[in] = money.Format(q, scale)
+				want.add(name, in, -q)
+			}
+			for in, q := range want[name] {
+				if q != 0 && s.o.days <= 7 { // the app lists the newest thousand hours of meters
+					r.mistaken = append(r.mistaken, fmt.Sprintf("%s of %s in period %q: %s more are expected than measured", name, b.purchase, in, money.Format(q, scale)))
+				}
 			}
 		}
 	}

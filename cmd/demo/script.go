@@ -38,7 +38,7 @@ func (s span) seen() (first, last time.Time, ok bool) {
 // usage is what one buyer's tailnet was used for.
 type usage struct {
 	people, tagged, ephemeral []span
-	requests                  map[string]int64 // event id → tenths, after corrections
+	requests                  map[string]request // by event id, after corrections
 }
 
 // period names the counting period of an instant at a marketplace: a month of UTC on
@@ -59,10 +59,27 @@ func periodOf(market string) period {
 // pacific is the winter time of the month's end that the script plays at.
 var pacific = time.FixedZone("PST", -8*60*60)
 
-// expected says what each meter must have measured, in the meter's smallest
-// unit: whole people, whole resources, hundredths of a minute, tenths of a request.
-func (u usage) expected(month period) map[string]int64 {
-	out := map[string]int64{"active_user": 0, "tagged_resource": 0, "ephemeral_minute": 0, "api_request": 0}
+// measured is units by meter and counting period, in the meter's smallest unit: whole
+// people, whole resources, hundredths of a minute, tenths of a request.
+type measured map[string]map[string]int64
+
+func (m measured) add(meter, period string, units int64) {
+	if m[meter] == nil {
+		m[meter] = map[string]int64{}
+	}
+	m[meter][period] += units
+}
+
+func (m measured) total(meter string) (sum int64) {
+	for _, units := range m[meter] {
+		sum += units
+	}
+	return sum
+}
+
+// expected says what must have been measured.
+func (u usage) expected(month period) measured {
+	out := measured{}
 	people := map[[2]string]bool{}
 	for _, s := range u.people {
 		first, last, ok := s.seen()
@@ -70,7 +87,9 @@ func (u usage) expected(month period) map[string]int64 {
 			people[[2]string{month(at), s.id}] = true
 		}
 	}
-	out["active_user"] = int64(len(people))
+	for seen := range people {
+		out.add("active_user", seen[0], 1)
+	}
 
 	count := map[time.Time]int64{}
 	for _, s := range u.tagged {
@@ -83,18 +102,22 @@ func (u usage) expected(month period) map[string]int64 {
 	for at, n := range count {
 		peak[month(at)] = max(peak[month(at)], n)
 	}
-	for _, n := range peak {
-		out["tagged_resource"] += n
+	for in, n := range peak {
+		out.add("tagged_resource", in, n)
 	}
 
 	for _, s := range u.ephemeral {
-		if _, last, ok := s.seen(); ok {
-			// 600 ms is a hundredth of a minute
-			out["ephemeral_minute"] += int64(last.Sub(s.from) / (600 * time.Millisecond))
+		const hundredth = 600 * time.Millisecond // of a minute
+		first, last, ok := s.seen()
+		counted := int64(0)
+		for at := first; ok && !at.After(last); at = at.Add(sample) {
+			so := int64(at.Sub(s.from) / hundredth)
+			out.add("ephemeral_minute", month(at.Add(-time.Microsecond)), so-counted) // used just before it was seen
+			counted = so
 		}
 	}
-	for _, q := range u.requests {
-		out["api_request"] += q
+	for _, r := range u.requests {
+		out.add("api_request", month(r.usedAt), r.tenths)
 	}
 	return out
 }

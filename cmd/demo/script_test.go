@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tailmarket/tailmarket/internal/simulator"
 )
 
@@ -29,17 +31,23 @@ func TestExpectedIsWhatSamplesCanSee(t *testing.T) {
 			{"c", at("2026-12-01T01:02:30Z"), at("2026-12-01T02:02:30Z")},
 		},
 		ephemeral: []span{
-			{"job", at("2026-11-30T10:02:30Z"), at("2026-11-30T10:22:30Z")},  // 17.5 minutes up to the sample at 10:20
-			{"edge", at("2026-11-30T10:00:00Z"), at("2026-11-30T10:05:00Z")}, // gone at the very instant of the second sample
+			{"job", at("2026-11-30T10:02:30Z"), at("2026-11-30T10:22:30Z")},   // 17.5 minutes up to the sample at 10:20
+			{"night", at("2026-11-30T23:52:31Z"), at("2026-12-01T00:07:30Z")}, // 12.48 minutes, 7.48 of them before midnight
+			{"edge", at("2026-11-30T10:00:00Z"), at("2026-11-30T10:05:00Z")},  // gone at the very instant of the second sample
 		},
-		requests: map[string]int64{"x": 125, "y": 5},
+		requests: map[string]request{
+			"x": {usedAt: at("2026-11-30T23:59:59Z"), tenths: 125}, "y": {usedAt: at("2026-12-01T00:00:00Z"), tenths: 5},
+		},
 	}
-	got := u.expected(periodOf(simulator.AWS))
-	want := map[string]int64{"active_user": 2, "tagged_resource": 3, "ephemeral_minute": 1750, "api_request": 130}
-	for m, q := range want {
-		if got[m] != q {
-			t.Errorf("%s: %d, want %d", m, got[m], q)
-		}
+	want := measured{
+		"active_user": {"2026-11": 1, "2026-12": 1}, "tagged_resource": {"2026-11": 2, "2026-12": 1},
+		"ephemeral_minute": {"2026-11": 1750 + 748, "2026-12": 500}, "api_request": {"2026-11": 125, "2026-12": 5},
+	}
+	if diff := cmp.Diff(want, u.expected(periodOf(simulator.AWS))); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if got := u.expected(periodOf(simulator.Azure)); got.total("active_user") != 1 || got.total("ephemeral_minute") != 1750+1248 {
+		t.Errorf("in one period: %v", got)
 	}
 }
 
