@@ -15,6 +15,7 @@ import (
 // them; to another only when that one cannot be reached, because then nothing of it
 // was sent. What a replica took and did not answer is cut off like any lost answer.
 type front struct {
+	addr string
 	to   []string // addresses
 	next atomic.Uint64
 	srv  *http.Server
@@ -25,7 +26,7 @@ func newFront(listen string, to []string, log *slog.Logger) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &front{to: to}
+	f := &front{addr: l.Addr().String(), to: to}
 	quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	f.srv = &http.Server{ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet, Handler: &httputil.ReverseProxy{
 		// A connection for each request: a kept one would stay with its replica.

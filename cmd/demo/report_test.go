@@ -149,7 +149,7 @@ func TestBilledLicencesNobodyKnowsAreRows(t *testing.T) {
 
 func TestFlagsAreChecked(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"-buyers", "0"}, {"-days", "0"}, {"-kill", "-1"}, {"-weather", "sunny"}, {"now"}} {
+	for _, args := range [][]string{{"-buyers", "0"}, {"-days", "0"}, {"-kill", "-1"}, {"-weather", "sunny"}, {"now"}, {"-gcp-dedup", "perhaps"}, {"-markets", "aws,aws"}, {"-replicas", "0"}, {"-replicas", "2"}} {
 		var out strings.Builder
 		if err := demo(t.Context(), args, &out, &out); err == nil {
 			t.Errorf("%v was taken", args)

@@ -82,7 +82,7 @@ func azureSetup(t *testing.T, o simulator.Options) *azureWorld {
 		defer w.mu.Unlock()
 		return w.mails[email], nil
 	})
-	report(t, sim)
+	report(t, sim, "r")
 	t.Cleanup(func() {
 		cancel()
 		w.app.Close()

@@ -40,8 +40,9 @@ func (a *agenda) Pop() any {
 
 // poll is an idle report being held: the app had no row due at or before at, and nothing has happened since seq.
 type poll struct {
-	at  time.Time
-	seq uint64
+	replica string
+	at      time.Time
+	seq     uint64
 }
 
 // Now is the virtual time.
@@ -176,18 +177,18 @@ func (s *Simulator) fireDue() {
 	}
 }
 
-// settled says whether everything due is done and a valid idle report of each replica is held: a replica has one at a time.
+// settled says whether everything due is done and a valid idle report of each replica is held.
 func (s *Simulator) settled() bool {
 	if s.busy > 0 || s.pending() > 0 {
 		return false
 	}
-	idle := 0
+	idle := map[string]bool{}
 	for p := range s.polls {
 		if p.at.Equal(s.now) && p.seq == s.activity {
-			idle++
+			idle[p.replica] = true
 		}
 	}
-	return idle >= s.o.Replicas
+	return len(idle) >= s.o.Replicas
 }
 
 func (s *Simulator) waitingFor() string {
@@ -212,7 +213,7 @@ func (s *Simulator) Idle(ctx context.Context, replica string, at time.Time) time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if seen, ok := s.answered[replica]; ok && seen == s.activity {
-		p := &poll{at: at, seq: s.activity}
+		p := &poll{replica: replica, at: at, seq: s.activity}
 		s.polls[p] = struct{}{}
 		defer delete(s.polls, p)
 		s.changed()

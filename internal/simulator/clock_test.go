@@ -39,13 +39,13 @@ func TestTheClockStandsStillWithoutAnIdleReport(t *testing.T) {
 }
 
 // report keeps reporting idle, as an app without work does, and gives the times it was told in the end.
-func report(t *testing.T, s *simulator.Simulator) (told func() []string) {
+func report(t *testing.T, s *simulator.Simulator, replica string) (told func() []string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var times []string
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for now, last := s.Now(), (time.Time{}); ctx.Err() == nil; now = s.Idle(ctx, "r", now) {
+		for now, last := s.Now(), (time.Time{}); ctx.Err() == nil; now = s.Idle(ctx, replica, now) {
 			if !now.Equal(last) {
 				times = append(times, now.Format("04:05"))
 			}
@@ -64,7 +64,7 @@ func report(t *testing.T, s *simulator.Simulator) (told func() []string) {
 func TestTheClockGoesInStepsOfFiveMinutesAndStopsAtItsOwnEvents(t *testing.T) {
 	t.Parallel()
 	s := bare(t, simulator.Options{Weather: simulator.WeatherGood})
-	told := report(t, s)
+	told := report(t, s, "r")
 	if err := s.Advance(t.Context(), start.Add(12*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +80,26 @@ func TestTheClockGoesInStepsOfFiveMinutesAndStopsAtItsOwnEvents(t *testing.T) {
 	w.advance(time.Hour)
 	if w.app.seen()[1].Time != "2026-11-03T00:01:12Z" {
 		t.Errorf("events %v", w.app.seen())
+	}
+}
+
+func TestTheClockWaitsForEachReplica(t *testing.T) {
+	t.Parallel()
+	s := bare(t, simulator.Options{Weather: simulator.WeatherGood, Replicas: 2})
+	report(t, s, "a")
+	again := report(t, s, "a") // a second report of the same replica is not the other's
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Advance(ctx, start.Add(time.Hour)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one of two replicas reported, and the clock moved to %s: %v", s.Now(), err)
+	}
+	again()
+	told := report(t, s, "b")
+	if err := s.Advance(t.Context(), start.Add(10*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(told(), " "); got != "00:00 05:00 10:00" {
+		t.Errorf("with both, the clock went %s", got)
 	}
 }
 
@@ -113,7 +133,7 @@ func TestAnIdleReportMadeBeforeAnActivityIsNotBelieved(t *testing.T) {
 	held = answered(ctx)
 	cancel() // the app died
 	wait(held)
-	report(t, s)
+	report(t, s, "r")
 	if err := s.Advance(t.Context(), start.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
