@@ -5,13 +5,16 @@
 TOOL ?= go tool -modfile=tools.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test e2e heavy crash bench check lint vet imports generate generate-check terraform-check migrate
+.PHONY: help demo demo-replicas run test e2e heavy crash bench check lint vet imports generate generate-check terraform-check migrate
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: ## the whole story on this machine: marketplaces, buyers, bills; stays up
 	go run ./cmd/demo
+
+demo-replicas: ## the story on SQLite and by two replicas on PostgreSQL and Redis, which is lost half-way: the same units
+	.ci/demo-replicas
 
 run: ## the server with the settings of the environment (api config shows them)
 	go run ./cmd/api serve
@@ -30,6 +33,7 @@ heavy: ## what CI runs beyond the tests: chance again and again, killed apps, eq
 	for seed in $(or $(SEEDS),1); do $(call play,-seed $$seed); done
 	$(call play,-seed 4 -kill 50)
 	$(call play,-seed 5 -gcp-dedup off)
+	$(MAKE) --no-print-directory demo-replicas
 
 play = echo "demo $(1)"; timeout 240 bin/demo -once -json $(1) >bin/demo.json 2>bin/demo.log || { tail -n 40 bin/demo.log; cat bin/demo.json; exit 1; }
 

@@ -71,6 +71,7 @@ type options struct {
 	redis        string
 	replicas     int
 	halfway      string
+	like         string
 	once, json   bool
 	verbose      bool
 }
@@ -94,6 +95,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	fs.StringVar(&o.redis, "redis-url", "", "a Redis that the app's replicas share")
 	fs.IntVar(&o.replicas, "replicas", 1, "how many processes the app is; more than one need -database-url")
 	fs.StringVar(&o.halfway, "halfway", "", "a command for the shell when half of the days are over")
+	fs.StringVar(&o.like, "like", "", "the JSON of an earlier run of this seed, whose units must be the same")
 	fs.BoolVar(&o.once, "once", false, "end when everything is billed, instead of staying up")
 	fs.BoolVar(&o.json, "json", false, "print one JSON document on standard output")
 	fs.BoolVar(&o.verbose, "v", false, "show the app's whole log on standard error")
@@ -139,6 +141,9 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		return err
 	}
 	r, err := s.report()
+	if err == nil && o.like != "" {
+		err = r.compare(o.like)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -92,6 +95,44 @@ func TestDoubtIsBoundedByWhatIsUnsure(t *testing.T) {
 			r := report{Meters: []meter{c.m}}
 			if err := r.add(c.dedup); err != nil || r.Drift != c.drift || r.Broken != 0 {
 				t.Errorf("drift %s, want %s; %d broken, %v", r.Drift, c.drift, r.Broken, err)
+			}
+		})
+	}
+}
+
+func TestRunsOfASeedAreCompared(t *testing.T) {
+	t.Parallel()
+	r, _ := good()
+	for i := range r.Meters {
+		r.Meters[i].Purchase, r.Meters[i].Periods = "arn:1", map[string]string{"2026-11": "12", "2026-12": "0.5"}
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "earlier.json")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*report)
+		says   int
+	}{
+		"the same":         {func(r *report) { r.Meters[0].Subscription, r.Meters[0].Submitted = "sub_2", "99" }, 0},
+		"another period":   {func(r *report) { r.Meters[0].Periods = map[string]string{"2026-11": "11.5", "2026-12": "1"} }, 1},
+		"another bill":     {func(r *report) { r.Meters[0].Billed = "12" }, 1},
+		"a meter is gone":  {func(r *report) { r.Meters = r.Meters[1:] }, 1},
+		"another purchase": {func(r *report) { r.Meters[0].Purchase = "arn:2" }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var now report
+			if err := json.Unmarshal(raw, &now); err != nil {
+				t.Fatal(err)
+			}
+			c.change(&now)
+			if err := now.compare(file); err != nil || len(now.mistaken) != c.says {
+				t.Errorf("%d differences, want %d: %q, %v", len(now.mistaken), c.says, now.mistaken, err)
 			}
 		})
 	}
