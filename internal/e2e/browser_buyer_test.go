@@ -41,7 +41,8 @@ func mall(t *testing.T, o simulator.Options) *shop {
 		"TAILMARKET_GCP_ENDPOINT="+sim.GCPURL(), "TAILMARKET_GCP_PROVIDER="+of.GCP.Provider, "TAILMARKET_GCP_AUDIENCE="+of.GCP.Audience,
 		"TAILMARKET_GCP_PULL_SUBSCRIPTION="+of.GCP.Subscription, "TAILMARKET_GCP_CREDENTIALS_FILE="+file,
 		"TAILMARKET_AZURE_ENDPOINT="+sim.AzureURL()+"/api", "TAILMARKET_AZURE_AUTHORITY="+sim.AzureURL(), "TAILMARKET_AZURE_TENANT_ID="+of.Azure.Tenant,
-		"TAILMARKET_AZURE_CLIENT_ID="+of.Azure.Client, "TAILMARKET_AZURE_CLIENT_SECRET="+of.Azure.Secret, "TAILMARKET_AZURE_PUBLISHER_ID="+of.Azure.Publisher)
+		"TAILMARKET_AZURE_CLIENT_ID="+of.Azure.Client, "TAILMARKET_AZURE_CLIENT_SECRET="+of.Azure.Secret, "TAILMARKET_AZURE_PUBLISHER_ID="+of.Azure.Publisher,
+		"TAILMARKET_AZURE_SIGN_IN_CLIENT_ID="+of.Azure.Landing, "TAILMARKET_AZURE_SIGN_IN_CLIENT_SECRET="+of.Azure.Secret)
 }
 
 var counter = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>The marketplace</title><link rel="icon" href="data:,">
@@ -72,10 +73,7 @@ func buys(cloud string) func(*testing.T, *browser) {
 		}
 		way, counter := s.counter(bought.ID)
 		p := b.person(t)
-		if way.Cookie != nil {
-			_, err := chromedp.Call(p.ctx, network.SetCookie, network.SetCookieParams{Name: way.Cookie.Name, Value: way.Cookie.Value, URL: way.Site})
-			p.ok("sign in with the vendor", err)
-		}
+		p.signInAt(way)
 		p.goTo(counter)
 		p.press("Set up your account")
 		s.claim(p, cloud, bought.Email)
@@ -116,6 +114,15 @@ func buys(cloud string) func(*testing.T, *browser) {
 	}
 }
 
+// signInAt makes the browser one that its owner uses at the vendor.
+func (p *tab) signInAt(way simulator.Way) {
+	p.t.Helper()
+	if way.Cookie != nil {
+		_, err := chromedp.Call(p.ctx, network.SetCookie, network.SetCookieParams{Name: way.Cookie.Name, Value: way.Cookie.Value, URL: way.Site})
+		p.ok("sign in with the vendor", err)
+	}
+}
+
 // claim follows the pages from the app's door to the purchase's page, whatever
 // they ask for.
 func (s *shop) claim(p *tab, cloud, email string) {
@@ -124,6 +131,9 @@ func (s *shop) claim(p *tab, cloud, email string) {
 		switch {
 		case strings.HasPrefix(p.path(), "/purchases/"):
 			return
+		case p.has(`form[data-step="sign-in"]`):
+			p.check("claim-" + cloud)
+			p.press("Sign in with Microsoft")
 		case p.has(`form[data-step="email"]`) && !strings.HasSuffix(p.path(), "/sent"):
 			p.check("claim-" + cloud)
 			p.fill("Work e-mail address", email)

@@ -33,6 +33,7 @@ func TestBrowser(t *testing.T) {
 	b := openBrowser(t)
 	for name, story := range map[string]func(*testing.T, *browser){
 		"a buyer of AWS": buys("aws"), "a buyer of Google": buys("gcp"), "a buyer of Microsoft": buys("azure"),
+		"a buyer who cannot sign in": cannotSignIn, "a buyer who comes again": comesAgain,
 		"an operator and the quarantine": quarantines, "an operator looks around": looksAround,
 	} {
 		t.Run(name, func(t *testing.T) {

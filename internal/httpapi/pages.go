@@ -108,7 +108,7 @@ var notices = map[place]map[fault.Class]notice{
 	},
 	atPurchase: {
 		fault.Denied: {title: "This page is of another purchase", todo: append([]string{"Have you set up both? Then open the link in the mail we sent for this one. Otherwise:"}, startAgain...), text: "In this browser you are signed in for a different purchase, perhaps of a different {account}."},
-		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again. If neither works:"}, startAgain...), text: "The page of a purchase opens only in a browser in which its e-mail address was confirmed, for 30 days."},
+		fault.Forged: {title: "Nobody is signed in here", todo: append([]string{"Open this page in the browser you used before, or open the link in our mail again. If neither works:"}, startAgain...), text: "The page of a purchase opens only in a browser in which you confirmed who you are, for 30 days."},
 		fault.Gone:   {title: "The join key was shown already", todo: []string{"Look where you copied it to.", "If it is lost, make a new one on the purchase page."}},
 	},
 	atReferral: {

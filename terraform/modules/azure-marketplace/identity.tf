@@ -30,7 +30,7 @@ resource "azurerm_key_vault_certificate" "app" {
       reuse_key  = false
     }
     secret_properties {
-      content_type = "application/x-pem-file" # what TAILMARKET_AZURE_CERTIFICATE_FILE holds
+      content_type = "application/x-pem-file" # what TAILMARKET_AZURE_CERTIFICATE_FILE and …_SIGN_IN_… hold
     }
     x509_certificate_properties {
       subject            = "CN=${var.name}-${each.key}"

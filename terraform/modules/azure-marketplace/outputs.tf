@@ -2,9 +2,10 @@ output "settings" {
   description = "Settings of the server, for its environment. None is a secret."
   value = merge(
     {
-      TAILMARKET_PUBLIC_URL      = var.public_url
-      TAILMARKET_AZURE_TENANT_ID = data.azurerm_client_config.this.tenant_id
-      TAILMARKET_AZURE_CLIENT_ID = azuread_application.server.client_id
+      TAILMARKET_PUBLIC_URL              = var.public_url
+      TAILMARKET_AZURE_TENANT_ID         = data.azurerm_client_config.this.tenant_id
+      TAILMARKET_AZURE_CLIENT_ID         = azuread_application.server.client_id
+      TAILMARKET_AZURE_SIGN_IN_CLIENT_ID = azuread_application.sign_in.client_id
     },
     var.seller_id == null ? {} : { TAILMARKET_AZURE_PUBLISHER_ID = var.seller_id },
     var.workload == null ? {} : { TAILMARKET_AZURE_FEDERATED_TOKEN_FILE = var.workload.token_file },
@@ -12,8 +13,11 @@ output "settings" {
 }
 
 output "secrets" {
-  description = "Settings that are secret, and where each is kept: secrets in the vault. This one is mounted as a file, and the setting is its path."
-  value       = { for app, certificate in azurerm_key_vault_certificate.app : "TAILMARKET_AZURE_CERTIFICATE_FILE" => certificate.versionless_secret_id if app == "server" }
+  description = "Settings that are secret, and where each is kept: secrets in the vault. These are mounted as files, and the settings are their paths."
+  value = {
+    for app, certificate in azurerm_key_vault_certificate.app :
+    app == "server" ? "TAILMARKET_AZURE_CERTIFICATE_FILE" : "TAILMARKET_AZURE_SIGN_IN_CERTIFICATE_FILE" => certificate.versionless_secret_id
+  }
 }
 
 output "files" {
