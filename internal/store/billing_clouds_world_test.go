@@ -24,6 +24,8 @@ products:
   - id: tailnet
     title: t
     aws: { product_code: c, product_id: p }
+    gcp: { service: tailnet.endpoints.vendor.cloud.goog }
+    azure: { offer_id: tailnet }
     meters:
       - { id: api_request, title: r, unit: request, kind: sum, scale: 1, source: reported, dimensions: { aws: api_request, gcp: api_request, azure: api_request } }
       - { id: person, title: p, unit: person, kind: unique, scale: 0, source: reported, dimensions: { aws: person, gcp: person, azure: person } }
