@@ -30,7 +30,7 @@ func cannotSignIn(t *testing.T, b *browser) {
 	p.check("sign-in-address")
 	p.allow("Failed to load resource") // pages that tell of an error are errors
 	p.goTo(s.url + "/azure/signed-in?code=c&state=of-another-browser")
-	p.sees("We have lost the thread of this sign-in", "Configure account")
+	p.sees("We have lost the thread", "Configure account")
 	p.check("sign-in-lost")
 	p.goTo(s.url + "/verify/of-another-mail")
 	p.sees("We do not know this link")

@@ -97,7 +97,7 @@ var notices = map[place]map[fault.Class]notice{
 		}},
 	},
 	atSignIn: {
-		fault.Gone: {title: "We have lost the thread of this sign-in", todo: startAgain, text: "It was begun in another browser, or more than a quarter of an hour ago, so we cannot tell which purchase it is for. Nothing was done, and nothing is lost."},
+		fault.Gone: {title: "We have lost the thread", todo: startAgain, text: "This sign-in was begun in another browser, or more than a quarter of an hour ago, so we cannot tell which purchase it is for. Nothing was done, and nothing is lost."},
 	},
 	atSignedSecond: {
 		fault.Denied: {title: "A colleague has set this up already", todo: []string{

@@ -232,7 +232,12 @@ func TestLinksThatLeadNowhere(t *testing.T) {
 		public(t, err, fault.NotFound, "We do not know this link")
 		_, err = w.subs.Visit(t.Context(), "unknown")
 		public(t, err, fault.NotFound, "We do not know this link")
+		public(t, w.subs.MailLink(t.Context(), "unknown"), fault.NotFound, "We do not know this link")
+		if err := w.subs.MailLink(t.Context(), link); err != nil {
+			t.Errorf("a living link: %v", err)
+		}
 		w.wait(24 * time.Hour)
+		public(t, w.subs.MailLink(t.Context(), link), fault.Gone, "Set up your account")
 		_, err = w.subs.Confirm(t.Context(), link)
 		public(t, err, fault.Gone, "Set up your account")
 		_, err = w.subs.Visit(t.Context(), token)
