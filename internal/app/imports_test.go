@@ -103,6 +103,8 @@ var table = []rule{
 	{"internal/app", "all", "it runs against real marketplaces; a simulator inside it could answer for one"},
 	{"internal/e2e", "", "it is tests only"},
 
+	{"pkg/usage", "", "whoever is metered imports it, and takes nothing else of ours along"},
+
 	{"cmd/api", "app, config, leaves, telemetry", "the operator's tool is the app under a name"},
 	{"cmd/demo", "app, config, simulator, leaves, telemetry", "it compares the simulator's bill with the app's ledger and so reads both only over HTTP"},
 	{"cmd/simulator", "simulator, leaves, telemetry", "the marketplaces alone"},
