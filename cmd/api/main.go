@@ -50,6 +50,7 @@ func commands() []command {
 		{"catalog", "catalog check | schema: what is sold, and what a marketplace could not carry of it", catalogs},
 		{"partner", "partner list | add | know | link: who brings customers, and a signed link for each", partners},
 		{"key", "key list | add | revoke: keys with which producers send usage of their own sources", keys},
+		{"usage", "usage upload FILE: what a file of usage would count, and with -store counts it, once", usage},
 		{"operator-link", "print a one-time link to the operator's pages", operatorLink},
 	}
 }

@@ -186,8 +186,21 @@ type arrival struct {
 	operation Ident // the natural key; zero when the meter has none
 }
 
-// ingest handles events inside a transaction: look, lock, then decide one by one.
+// ingest handles events inside a transaction.
 func (s *Service) ingest(ctx context.Context, tx Tx, events []UsageEvent) ([]Outcome, error) {
+	in, err := s.decide(ctx, tx, events)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Outcome, len(in))
+	for i, a := range in {
+		out[i] = a.answer
+	}
+	return out, nil
+}
+
+// decide looks, locks, then admits one by one.
+func (s *Service) decide(ctx context.Context, tx Tx, events []UsageEvent) ([]*arrival, error) {
 	now := s.Now()
 	in := make([]*arrival, len(events))
 	var scopes []Scope
@@ -206,16 +219,14 @@ func (s *Service) ingest(ctx context.Context, tx Tx, events []UsageEvent) ([]Out
 	if err := lockAll(ctx, tx, known(scopes)); err != nil {
 		return nil, err
 	}
-	out := make([]Outcome, len(in))
 	for i, a := range in {
 		if a.answer.Result != InvalidForm {
 			if err := s.admit(ctx, tx, a, now); err != nil {
 				return nil, fmt.Errorf("usage event %d of %d: %w", i+1, len(in), err)
 			}
 		}
-		out[i] = a.answer
 	}
-	return out, nil
+	return in, nil
 }
 
 func known(scopes []Scope) []Scope {
