@@ -101,6 +101,7 @@ func (s *Store) openSQLite(ctx context.Context, dir string) error {
 	}
 	s.read = sql.OpenDB(connector{sqliteDSN(path, false), engine})
 	s.read.SetMaxOpenConns(4)
+	s.read.SetMaxIdleConns(4) // a new connection opens the file and parses every statement again
 	return nil
 }
 
