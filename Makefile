@@ -5,7 +5,7 @@
 TOOL ?= go tool -modfile=tools.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-replicas run test e2e heavy crash bench check lint vet imports generate generate-check terraform-check migrate
+.PHONY: help demo demo-replicas run test e2e screens heavy crash bench check lint vet imports generate generate-check terraform-check migrate
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,6 +42,11 @@ play = echo "demo $(1)"; timeout 240 bin/demo -once -json $(1) >bin/demo.json 2>
 crash: ## kill the app at every point where something becomes durable; SEEDS, POINTS, KILLS, POSTGRES
 	go build -tags crash -o bin/demo-crash ./cmd/demo
 	for seed in $(or $(SEEDS),1); do bin/demo-crash -crash $(or $(POINTS),-1) -kill $(or $(KILLS),20) $(if $(POSTGRES),-database-url $(POSTGRES)) -seed $$seed || exit 1; done
+
+# The stories themselves leave the pictures, so that each is a page that was judged.
+screens: ## pictures of the main pages, light and dark, wide and narrow, into docs/screens
+	@rm -rf docs/screens && mkdir -p docs/screens
+	TAILMARKET_SCREENS=$(CURDIR)/docs/screens TAILMARKET_TEST_REQUIRE=1 go test -count=1 -run TestBrowser ./internal/e2e
 
 bench: ## every benchmark, about a second each
 	go test -run '^$$' -bench . -benchmem -timeout=10m ./...

@@ -75,7 +75,11 @@ func quarantines(t *testing.T, b *browser) {
 // half a day, with JavaScript and without.
 func looksAround(t *testing.T, b *browser) {
 	s := mall(t, simulator.Options{Seed: 4})
-	s.trade(12)
+	hours := 12
+	if screens != "" {
+		hours = 60 // charts that are worth a picture
+	}
+	s.trade(hours)
 	busiest := s.busiest()
 	p := b.person(t)
 	s.signIn(p)

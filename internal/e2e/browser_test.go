@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +18,6 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
@@ -282,7 +280,7 @@ var axe string
 
 // check judges the page as it is now: axe-core finds nothing, and nothing is wider
 // than the screen, however it is looked at. With TAILMARKET_SCREENS it leaves
-// pictures in that folder.
+// pictures of the main pages in that folder.
 func (p *tab) check(name string) {
 	p.t.Helper()
 	for _, l := range looks {
@@ -302,19 +300,7 @@ func (p *tab) check(name string) {
 		if over := ask[int](p, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
 			p.t.Errorf("%s, %s: %d pixels lie outside of the screen", name, l.name, over)
 		}
-		p.shoot(name + "-" + l.name)
+		p.shoot(name, l)
 	}
 	p.look(looks[0])
-}
-
-// shoot takes a picture of the whole page.
-func (p *tab) shoot(name string) {
-	p.t.Helper()
-	dir := os.Getenv("TAILMARKET_SCREENS")
-	if dir == "" {
-		return
-	}
-	got, err := chromedp.Call(p.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: new(true)})
-	p.ok("take a picture", err)
-	p.ok("keep a picture", os.WriteFile(filepath.Join(dir, name+".png"), got.Data, 0o644))
 }
