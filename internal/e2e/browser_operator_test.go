@@ -32,7 +32,7 @@ func (s *shop) signIn(p *tab) {
 // quarantines is an operator who is told that a message waits, finds out why, puts
 // right what was wrong here, and replays it.
 func quarantines(t *testing.T, b *browser) {
-	s := open(t, store.SQLite, simulator.Options{Weather: simulator.WeatherGood}, silent)
+	s := open(t, store.SQLite, simulator.Options{Weather: simulator.WeatherGood}, silent, "TAILMARKET_SELLER_NAME=Example Tailnets")
 	for _, id := range []string{"u-1", "u-1"} { // AWS repeats itself
 		got := s.genuine(licensed(s.sim, id, func(_, d map[string]any) {
 			d["product"] = map[string]any{"code": "code-of-tomorrow", "id": "prod-tomorrow"}
@@ -47,7 +47,7 @@ func quarantines(t *testing.T, b *browser) {
 	p.sees("1 message in quarantine")
 	p.check("overview-waiting")
 	p.press("Quarantine")
-	p.sees("AWS Marketplace: License Updated - Manufacturer", `product "code-of-tomorrow"`, "2 times")
+	p.sees("AWS Marketplace: License Updated - Manufacturer", `Product "code-of-tomorrow"`, "2 times")
 	p.check("quarantine")
 	p.press("Replay")
 	p.sees("code-of-tomorrow", "Mend the cause")

@@ -23,7 +23,7 @@ func (s *Server) overviewPage(c echo.Context) error {
 	v := console.Overview{Site: s.Site}
 	you := console.WaitingGroup{ID: "you", Title: "Needs you", Lead: "Nothing of this goes on until somebody does something.", Empty: "Nothing needs you."}
 	market := console.WaitingGroup{ID: "marketplace", Title: "Waits for a marketplace", Lead: "We ask again by ourselves.", Empty: "Nothing waits for a marketplace."}
-	buyer := console.WaitingGroup{ID: "buyer", Title: "Waits for its buyer", Lead: "The link they need is in their mail; the outbox has it too.", Empty: "Nothing waits for a buyer."}
+	buyer := console.WaitingGroup{ID: "buyer", Title: "Waits for its buyer", Lead: "Whoever gave an address finds the link in their mail; the outbox has it too.", Empty: "Nothing waits for a buyer."}
 	itself := console.WaitingGroup{ID: "itself", Title: "Goes on by itself", Lead: "Under way, or tried again until it works.", Empty: "Nothing is under way."}
 	if err := s.waitingWork(ctx, &you, &itself); err != nil {
 		return err

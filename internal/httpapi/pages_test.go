@@ -325,7 +325,7 @@ func TestTheOperatorSeesAndReplays(t *testing.T) {
 	w.mails = []notify.Entry{{Mail: notify.Mail{ID: "msg_1", Address: "ana@company.example", Subject: "Confirm", Link: "/verify/tok", At: now}, State: notify.Held}}
 	w.stuck = []httpapi.StuckRow{{Kind: "submit", Subject: "aws", Error: "the marketplace does not answer", Attempts: 4}}
 	b := w.operator(t)
-	for path, says := range map[string]string{"/operator": "The marketplace does not answer.", "/operator/outbox": "ana@company.example", "/operator/quarantine": "no such product"} {
+	for path, says := range map[string]string{"/operator": "The marketplace does not answer.", "/operator/outbox": "ana@company.example", "/operator/quarantine": "No such product."} {
 		if r := b.get(path); r.StatusCode != http.StatusOK || !strings.Contains(r.body, says) || r.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s answered %d without %q", path, r.StatusCode, says)
 		}

@@ -33,7 +33,7 @@
     readout.className = "readout";
     readout.hidden = true;
     const plot = new uPlot({
-      width: place.clientWidth, height: place.clientHeight, padding: [10, 8, 0, 0],
+      width: place.clientWidth, height: place.clientHeight, padding: [10, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false }, sync: { key: "hours" } },
       scales: {
