@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -111,16 +112,23 @@ func TestPain48NothingIsAnsweredBeforeTheCommit(t *testing.T) {
 		close(storing)
 		<-committed
 	}
-	answered := make(chan reply)
-	go func() { answered <- w.call(t, http.MethodPost, "/v1/usage", single, event("1")) }()
+	began := make(chan struct{}, 1) // the first byte of the answer came
+	req := request(t, http.MethodPost, w.server.URL+"/v1/usage", strings.NewReader(event("1")))
+	req.Header.Set("Authorization", "Bearer "+w.opkey)
+	req.Header.Set("Content-Type", single)
+	trace := &httptrace.ClientTrace{GotFirstResponseByte: func() { began <- struct{}{} }}
+	done := make(chan reply)
+	go func() {
+		done <- (&browser{t, w, http.DefaultClient}).do(req.WithContext(httptrace.WithClientTrace(t.Context(), trace)))
+	}()
 	<-storing
 	select {
-	case r := <-answered:
-		t.Errorf("answered %d before the commit", r.StatusCode)
+	case <-began:
+		t.Error("an answer began before the commit")
 	case <-time.After(100 * time.Millisecond):
 	}
 	close(committed)
-	if r := <-answered; r.StatusCode != http.StatusOK || outcomes(t, r) != "1 accepted" {
+	if r := <-done; r.StatusCode != http.StatusOK || outcomes(t, r) != "1 accepted" {
 		t.Errorf("answered %d %s", r.StatusCode, r.body)
 	}
 }
