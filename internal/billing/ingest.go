@@ -201,6 +201,7 @@ func (s *Service) ingest(ctx context.Context, tx Tx, events []UsageEvent) ([]Out
 
 // decide looks, locks, then admits one by one.
 func (s *Service) decide(ctx context.Context, tx Tx, events []UsageEvent) ([]*arrival, error) {
+	tx = remember(tx)
 	now := s.Now()
 	in := make([]*arrival, len(events))
 	var scopes []Scope

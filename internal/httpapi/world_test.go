@@ -144,7 +144,7 @@ func granted() subscription.Subscription {
 
 // setup starts a server over a world in which one purchase is active; change
 // may alter its options.
-func setup(t *testing.T, change ...func(*httpapi.Options)) *world {
+func setup(t testing.TB, change ...func(*httpapi.Options)) *world {
 	t.Helper()
 	w := &world{log: &safeBuffer{}, purchase: granted(), key: "tskey-auth-" + secret, pressure: billing.Pressure{Limit: 20_000, Free: 20_000}}
 	w.visit = subscription.Visit{Claim: subscription.Claim{ID: "clm_1", State: subscription.ClaimOpen}, Subscription: w.purchase, State: subscription.StateAwaitingBuyer}
