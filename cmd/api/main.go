@@ -47,7 +47,7 @@ func commands() []command {
 		{"config", "show the effective settings, secrets hidden", showConfig},
 		{"conservation", "show where every unit is; fails when one is nowhere, or in two places", conservation},
 		{"product", "product go-live -from HOUR ends observe mode: from that hour on we provision and meter", product},
-		{"catalog", "catalog check | schema: what is sold, and what a marketplace could not carry of it", catalogs},
+		{"catalog", "catalog check | diff | apply | show | list | schema: what is sold, and what a marketplace cannot carry of it", catalogs},
 		{"partner", "partner list | add | know | link: who brings customers, and a signed link for each", partners},
 		{"key", "key list | add | revoke: keys with which producers send usage of their own sources", keys},
 		{"usage", "usage upload FILE: what a file of usage would count, and with -store counts it, once", usage},

@@ -24,17 +24,16 @@ type Selling struct {
 	Intake        *intake.Service
 	Adapters      map[marketplace.ID]marketplace.Adapter
 
-	base *Base
+	base    *Base
+	applied catalog.Applied
 }
 
-// OpenSelling builds the way in from the settings.
+// OpenSelling builds the way in from the settings and the catalog in force.
 func (b *Base) OpenSelling(ctx context.Context) (*Selling, error) {
-	s := &Selling{base: b, Catalog: catalog.Default(), Adapters: map[marketplace.ID]marketplace.Adapter{}}
-	if b.Config.Catalog != "" {
-		var err error
-		if s.Catalog, err = catalog.Load(b.Config.Catalog); err != nil {
-			return nil, err
-		}
+	s := &Selling{base: b, Adapters: map[marketplace.ID]marketplace.Adapter{}}
+	var err error
+	if s.Catalog, s.applied, err = b.Catalogs().Current(ctx); err != nil {
+		return nil, err
 	}
 	if err := b.openAdapters(ctx, s); err != nil {
 		return nil, err

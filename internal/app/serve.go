@@ -23,8 +23,9 @@ import (
 
 // Serve is the whole product in one process: it brings the schema up, listens,
 // works due rows and reads queues until ctx ends, then stops in order. What a
-// person needs to begin with is written to out.
-func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
+// person needs to begin with is written to out. When another catalog is put in
+// force it stops and begins again with that one: every room reads one catalog.
+func (b *Base) Serve(ctx context.Context, out io.Writer) error {
 	free, err := b.claimFolder()
 	if err != nil {
 		return err
@@ -33,6 +34,16 @@ func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
 	if _, err := b.Store.Migrate(ctx); err != nil {
 		return err
 	}
+	for again := false; ; {
+		if again, err = b.serve(ctx, out, again); err != nil || !again {
+			return err
+		}
+	}
+}
+
+// serve serves one catalog, for the first time or again, until another one is in
+// force.
+func (b *Base) serve(ctx context.Context, out io.Writer, again bool) (other bool, err error) {
 	var embedded, inside, outside stage
 	embedded.begin(ctx)
 	inside.begin(ctx)
@@ -43,28 +54,30 @@ func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
 
 	s, err := b.open(embedded.ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	embedded.run(func(context.Context) error { return s.nets.wait() })
 	public, err := listen(ctx, b.Config.Listen)
 	if err != nil {
-		return err
+		return false, err
 	}
+	stay(&b.Config.Listen, public)
 	web, err := s.web(b.Config.BaseURL(public.Addr().String()))
 	if err != nil {
-		return errors.Join(err, public.Close())
+		return false, errors.Join(err, public.Close())
 	}
 	private := ""
 	if b.Config.AdminListen != "off" {
 		l, err := listen(ctx, b.Config.AdminListen)
 		if err != nil {
-			return errors.Join(err, public.Close())
+			return false, errors.Join(err, public.Close())
 		}
+		stay(&b.Config.AdminListen, l)
 		private = l.Addr().String()
 		inside.run(func(ctx context.Context) error { return servePrivate(ctx, l, s.metrics.Private()) })
 	}
 	if err := s.selling.Start(ctx); err != nil {
-		return errors.Join(err, public.Close())
+		return false, errors.Join(err, public.Close())
 	}
 	replica := rand.Text() // leases are void without it: a name that comes back would own a dead process's
 	inside.run(func(ctx context.Context) error { return b.Work(ctx, replica, s.work()) })
@@ -74,15 +87,50 @@ func (b *Base) Serve(ctx context.Context, out io.Writer) (err error) {
 		inside.run(func(ctx context.Context) error { return s.selling.Listen(ctx, m) })
 	}
 	outside.run(func(ctx context.Context) error { return web.Serve(ctx, public) })
-	if err := s.welcome(ctx, out, web.Base, private); err != nil {
-		return err
+	if again {
+		_, err = fmt.Fprintf(out, "  catalog           %s is in force\n", s.selling.Catalog.Version)
+	} else {
+		err = s.welcome(ctx, out, web.Base, private)
 	}
+	if err != nil {
+		return false, err
+	}
+	applied := make(chan struct{})
+	inside.run(func(ctx context.Context) error { return s.awaitCatalog(ctx, applied) })
 	select {
+	case <-applied:
+		b.Log.InfoContext(ctx, "another catalog is in force, beginning again")
+		return true, nil
 	case <-ctx.Done():
 		b.Log.InfoContext(ctx, "stopping")
 	case <-outside.failed():
 	case <-inside.failed():
 	case <-embedded.failed():
+	}
+	return false, nil
+}
+
+// stay keeps a port that was any free one.
+func stay(setting *string, at net.Listener) {
+	if _, port, err := net.SplitHostPort(*setting); err == nil && port == "0" {
+		*setting = at.Addr().String()
+	}
+}
+
+// catalogEvery is how often a serving process asks which catalog is in force, in
+// wall time.
+const catalogEvery = 2 * time.Second
+
+// awaitCatalog closes applied when another catalog than ours is in force.
+func (s *server) awaitCatalog(ctx context.Context, applied chan<- struct{}) error {
+	for ; ctx.Err() == nil; rest(ctx, catalogEvery) {
+		switch seq, err := s.Store.CatalogSeq(ctx); {
+		case err != nil && ctx.Err() == nil:
+			s.Log.WarnContext(ctx, "catalog in force not known", telemetry.Error, err)
+		case err == nil && seq != s.selling.applied.Seq:
+			close(applied)
+			return nil
+		}
 	}
 	return nil
 }

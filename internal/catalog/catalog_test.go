@@ -90,20 +90,20 @@ func TestAnUnknownFieldIsRefused(t *testing.T) {
 	}
 }
 
-func TestLoad(t *testing.T) {
+func TestReadFile(t *testing.T) {
 	t.Parallel()
-	if c, err := catalog.Load(""); err != nil || c.Version == "" {
+	if raw, err := catalog.ReadFile("catalog.yaml"); err != nil || string(raw) != string(catalog.Shipped()) {
 		t.Fatalf("the shipped one: %v", err)
 	}
 	dir := t.TempDir()
-	if _, err := catalog.Load(filepath.Join(dir, "none.yaml")); err == nil {
+	if _, err := catalog.ReadFile(filepath.Join(dir, "none.yaml")); err == nil {
 		t.Fatal("a missing file was loaded")
 	}
 	big := filepath.Join(dir, "big.yaml")
 	if err := os.WriteFile(big, []byte("# "+strings.Repeat("x", 1<<20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := catalog.Load(big); !fault.Is(err, fault.Invalid) {
+	if _, err := catalog.ReadFile(big); !fault.Is(err, fault.Invalid) {
 		t.Fatalf("a huge file: %v", err)
 	}
 }

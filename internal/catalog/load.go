@@ -47,22 +47,6 @@ func ReadFile(path string) ([]byte, error) {
 	return raw, nil
 }
 
-// Load reads the catalog in path, an empty path the shipped one, as Parse does.
-func Load(path string) (*Catalog, error) {
-	if path == "" {
-		return Default(), nil
-	}
-	raw, err := ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	c, err := Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("the catalog %s: %w", path, err)
-	}
-	return c, nil
-}
-
 // Parse reads a catalog that must make sense by itself: what no vendor has a say in.
 // The error lists every problem, holds Problems and is of class Invalid.
 func Parse(raw []byte) (*Catalog, error) {

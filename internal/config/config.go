@@ -18,7 +18,6 @@ type Config struct {
 	RedisURL    Secret `show:"url" accepts:"redis:// or rediss://user:password@host:port/database, of a Cluster with ?addr=host:port for each further node; empty shares nothing between replicas"`
 	RedisName   string `default:"tailmarket" accepts:"what keeps installations apart that share a Redis: 1 to 64 letters, digits, dots, dashes"`
 	Replicas    int    `default:"1" accepts:"how many processes serve this database, 1 to 1000: each keeps to its share of a marketplace's limit while Redis is lost"`
-	Catalog     string `accepts:"path of a catalog.yaml; empty means the catalog that is shipped"`
 	ClockURL    string `accepts:"a simulator's clock on loopback, such as http://127.0.0.1:9000; empty means the wall clock"`
 	CAFile      string `accepts:"path of a PEM file with a root certificate that outbound calls trust besides the system's"`
 

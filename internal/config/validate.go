@@ -101,9 +101,6 @@ func (v *checker) places() {
 	}
 	v.want(redisName.MatchString(c.RedisName), "REDIS_NAME", c.RedisName)
 	v.want(c.Replicas >= 1 && c.Replicas <= 1000, "REPLICAS", strconv.Itoa(c.Replicas))
-	if c.Catalog != "" {
-		v.want(isFile(c.Catalog), "CATALOG", c.Catalog)
-	}
 	// Whoever owns the clock decides which hour is billed, so it is never
 	// another machine.
 	if c.ClockURL != "" {

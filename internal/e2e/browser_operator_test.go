@@ -56,11 +56,7 @@ func quarantines(t *testing.T, b *browser) {
 	}
 	p.check("quarantine-in-vain")
 
-	if err := s.stop(); err != nil {
-		t.Fatal(err)
-	}
-	s.env = append(s.env, "TAILMARKET_CATALOG="+s.catalog("code-of-tomorrow", "prod-tomorrow"))
-	s.start()
+	s.sells("code-of-tomorrow", "prod-tomorrow")
 	p.press("Quarantine")
 	p.press("Replay")
 	p.sees("It was read again and applied.", "No message waits.")

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/simulator"
 	"github.com/tailmarket/tailmarket/internal/store"
 )
@@ -225,10 +227,11 @@ func TestAnUnreadableDeliveryWaitsAndIsReplayed(t *testing.T) {
 			s.start()
 			s.env = env
 		}
-		restart("TAILMARKET_CATALOG=" + s.catalog("code-of-tomorrow", "prod-tomorrow"))
+		s.sells("code-of-tomorrow", "prod-tomorrow")
 		if applied := replay(); len(applied) != 1 || applied[0] != "another product" {
 			t.Errorf("with the catalog mended, applied were %v", applied)
 		}
+		s.applies(filepath.Join("..", "catalog", "catalog.yaml"), catalog.Default().Version) // and back
 		restart("TAILMARKET_AWS_SELLER_ACCOUNT=444455556666")
 		if applied := replay(); len(applied) != 2 { // with the one before: once applied, it stays so
 			t.Errorf("with the account mended, applied were %v", applied)

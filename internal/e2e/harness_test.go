@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tailmarket/tailmarket/internal/app"
+	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/config"
 	"github.com/tailmarket/tailmarket/internal/simulator"
 	"github.com/tailmarket/tailmarket/internal/store"
@@ -462,20 +463,34 @@ func freePorts(t *testing.T, n int) (out []string) {
 	return nil
 }
 
-// catalog writes the shipped catalog with another listing on AWS Marketplace.
-func (s *shop) catalog(code, productID string) (path string) {
+// sells puts the shipped catalog with another listing on AWS Marketplace in force,
+// while the app is serving, and waits until it serves that one.
+func (s *shop) sells(code, productID string) {
 	s.t.Helper()
 	raw, err := os.ReadFile(filepath.Join("..", "catalog", "catalog.yaml"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	listed := s.sim.Options().Products[0]
-	text := strings.NewReplacer(listed.Code, code, listed.ID, productID).Replace(string(raw))
-	path = filepath.Join(s.dir, "catalog.yaml")
+	text := strings.NewReplacer(listed.Code, code, listed.ID, productID, catalog.Default().Version, "version-of-"+code).Replace(string(raw))
+	path := filepath.Join(s.dir, "catalog.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	return path
+	s.applies(path, "version-of-"+code)
+}
+
+// applies puts a catalog in force and waits until it is served.
+func (s *shop) applies(path, version string) {
+	s.t.Helper()
+	a, _, err := s.base.ApplyCatalog(s.t.Context(), path, "operator", "the listing has moved")
+	if err != nil || a.Version != version {
+		s.t.Fatalf("apply catalog %s: %+v, %v", version, a, err)
+	}
+	s.eventually("the catalog is served", func() bool {
+		got, err := s.try(http.MethodGet, s.url+"/readyz", nil)
+		return err == nil && got.status == http.StatusOK && strings.Contains(s.out.String(), version+" is in force")
+	})
 }
 
 // form is a body of a page's form.
