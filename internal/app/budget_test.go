@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/clock"
 	"github.com/tailmarket/tailmarket/internal/config"
 	"github.com/tailmarket/tailmarket/internal/fault"
@@ -238,8 +239,8 @@ func sellingThrough(t *testing.T, out http.RoundTripper, budget fleet.Budget, se
 		t.Fatal(err)
 	}
 	b := &Base{Config: c, Log: slog.New(slog.DiscardHandler), Clock: clock.NewWall(time.Now), HTTP: &http.Client{Transport: out}, Fleet: &fleet.Fleet{Budget: budget}}
-	s, err := b.OpenSelling(t.Context())
-	if err != nil {
+	s := &Selling{base: b, Catalog: catalog.Default(), Adapters: map[marketplace.ID]marketplace.Adapter{}}
+	if err := b.openAdapters(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	return s
