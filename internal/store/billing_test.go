@@ -36,21 +36,6 @@ func TestMetering(t *testing.T) {
 			w.use("api_request", "0", "", w.now, late)
 			w.want("api_request", "3.5", "3", "0", "0.5", "0")
 		},
-		"a correction after the seal makes credit that later usage consumes": func(w *meterWorld) {
-			e := w.use("api_request", "10", "", w.now)
-			w.now = w.now.Add(time.Hour)
-			w.seal()
-			w.send()
-			w.use("api_request", "4", "", w.now, e)
-			w.now = w.now.Add(time.Hour)
-			w.seal()
-			w.want("api_request", "4", "10", "0", "0", "6")
-			w.use("api_request", "9", "", w.now)
-			w.now = w.now.Add(time.Hour)
-			w.seal()
-			w.send()
-			w.want("api_request", "13", "13", "0", "0", "0")
-		},
 		"answer lost after acceptance, then a duplicate": func(w *meterWorld) {
 			w.v.weather = func(call int, _ []marketplace.Record) string { return map[int]string{1: "lost"}[call] }
 			w.use("api_request", "5", "", w.now)
