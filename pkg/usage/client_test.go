@@ -38,6 +38,18 @@ func newServer() *server {
 	return &server{counted: map[string]string{}, times: map[string]int{}}
 }
 
+func (s *server) calls() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.bodies)
+}
+
+func (s *server) facts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.counted)
+}
+
 func answer(status int, body string, header ...string) *http.Response {
 	r := &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}
 	for i := 0; i < len(header); i += 2 {

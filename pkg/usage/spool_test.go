@@ -175,19 +175,19 @@ func TestRunSendsWhatIsAdded(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
-		if len(srv.counted) != 10 {
-			t.Errorf("%d facts", len(srv.counted))
+		if srv.facts() != 10 {
+			t.Errorf("%d facts", srv.facts())
 		}
-		calls := len(srv.bodies)
+		calls := srv.calls()
 		add(t, s, "late")
 		synctest.Wait()
-		if len(srv.bodies) != calls {
+		if srv.calls() != calls {
 			t.Error("one event did not wait for others")
 		}
 		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
-		if len(srv.bodies) != calls+1 || s.Waiting() != 0 {
-			t.Errorf("%d calls after %d, %d wait", len(srv.bodies), calls, s.Waiting())
+		if srv.calls() != calls+1 || s.Waiting() != 0 {
+			t.Errorf("%d calls after %d, %d wait", srv.calls(), calls, s.Waiting())
 		}
 		cancel()
 		if err := <-ended; err != nil {
