@@ -68,10 +68,10 @@ func quarantines(t *testing.T, b *browser) {
 }
 
 // looksAround is an operator who reads every page of a shop that has been open for
-// half a day, with JavaScript and without.
+// some hours, with JavaScript and without.
 func looksAround(t *testing.T, b *browser) {
 	s := mall(t, simulator.Options{Seed: 4})
-	hours := 12
+	hours := 6
 	if screens != "" {
 		hours = 60 // charts that are worth a picture
 	}

@@ -29,14 +29,21 @@ import (
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	b := openBrowser(t)
-	for name, story := range map[string]func(*testing.T, *browser){
-		"a buyer of AWS": buys("aws"), "a buyer of Google": buys("gcp"), "a buyer of Microsoft": buys("azure"),
-		"a buyer who cannot sign in": cannotSignIn, "a buyer who comes again": comesAgain,
-		"an operator and the quarantine": quarantines, "an operator looks around": looksAround,
+	for _, s := range []struct {
+		name  string
+		story func(*testing.T, *browser)
+	}{
+		{"an operator looks around", looksAround}, // the longest begins first
+		{"a buyer of AWS", buys("aws")},
+		{"a buyer of Google", buys("gcp")},
+		{"a buyer of Microsoft", buys("azure")},
+		{"a buyer who cannot sign in", cannotSignIn},
+		{"a buyer who comes again", comesAgain},
+		{"an operator and the quarantine", quarantines},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			story(t, b)
+			s.story(t, b)
 		})
 	}
 }
@@ -262,9 +269,14 @@ func (p *tab) comes(what, expression string) {
 type look struct {
 	name, scheme string
 	width        int64
+	rules        string // of axe-core; empty: all of them
 }
 
-var looks = []look{{"light-wide", "light", 1280}, {"dark-wide", "dark", 1280}, {"dark-narrow", "dark", 390}, {"light-narrow", "light", 390}}
+// Every rule is asked at both widths, and those about colours in every look: the
+// others see no difference between light and dark.
+var looks = []look{{"light-wide", "light", 1280, ""}, {"dark-wide", "dark", 1280, ofColours}, {"dark-narrow", "dark", 390, ""}, {"light-narrow", "light", 390, ofColours}}
+
+const ofColours = `runOnly: ["color-contrast", "link-in-text-block"], `
 
 func (p *tab) look(l look) {
 	p.t.Helper()
@@ -292,7 +304,7 @@ func (p *tab) check(name string) {
 			ID, Help string
 			Where    []string
 		}
-		raw := ask[string](p, `axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations.map(v => ({id: v.id, help: v.help, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary)}))))`)
+		raw := ask[string](p, `axe.run(document, {`+l.rules+`resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations.map(v => ({id: v.id, help: v.help, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary)}))))`)
 		p.ok("read axe's answer", json.Unmarshal([]byte(raw), &found))
 		for _, v := range found {
 			p.t.Errorf("%s, %s: %s: %s\n  %s", name, l.name, v.ID, v.Help, strings.Join(v.Where, "\n  "))
