@@ -35,7 +35,7 @@ func (b *Base) Serve(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	for again := false; ; {
-		if again, err = b.serve(ctx, out, again); err != nil || !again {
+		if again, err = b.serve(ctx, out, again); err != nil || !again || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func (b *Base) serve(ctx context.Context, out io.Writer, again bool) (other bool
 	} else {
 		err = s.welcome(ctx, out, web.Base, private)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // else it is stopped before all was said
 		return false, err
 	}
 	applied := make(chan struct{})

@@ -73,7 +73,11 @@ func (w *Worker) limit(k Kind) int {
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.wg.Wait()
 	if w.o.TakeOver {
-		if err := w.o.Store.FreeLeases(ctx, w.o.Owner); err != nil {
+		err := w.o.Store.FreeLeases(ctx, w.o.Owner)
+		switch {
+		case ctx.Err() != nil: // stopped before it began
+			return nil
+		case err != nil:
 			return fmt.Errorf("take over leases: %w", err)
 		}
 	}
