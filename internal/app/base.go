@@ -12,6 +12,8 @@ import (
 	"github.com/tailmarket/tailmarket/internal/clock"
 	"github.com/tailmarket/tailmarket/internal/config"
 	"github.com/tailmarket/tailmarket/internal/fleet"
+	"github.com/tailmarket/tailmarket/internal/httpapi"
+	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/store"
 )
 
@@ -52,11 +54,19 @@ func OpenBase(ctx context.Context, c config.Config, log *slog.Logger) (*Base, er
 	if err != nil {
 		return nil, err
 	}
-	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: b.keys, Log: log, Wall: time.Now, Committed: committed})
+	b.Store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL.Reveal(), DataDir: c.DataDir, Keys: b.keys, Log: log, Wall: time.Now, Committed: committed, Changed: b.tell})
 	if err != nil {
 		return nil, err
 	}
 	return b, nil
+}
+
+// tell is where all word of changes starts: whatever room, request or work changed
+// a purchase, it did so by a commit.
+func (b *Base) tell(changed []id.Subscription) {
+	for _, sub := range changed {
+		b.Fleet.Bus.Publish(httpapi.Topic(sub))
+	}
 }
 
 // Close closes what OpenBase opened.

@@ -15,6 +15,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/billing"
 	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/due"
+	"github.com/tailmarket/tailmarket/internal/fleet"
 	"github.com/tailmarket/tailmarket/internal/httpapi"
 	"github.com/tailmarket/tailmarket/internal/identity"
 	"github.com/tailmarket/tailmarket/internal/notify"
@@ -149,7 +150,13 @@ type server struct {
 
 // open builds the rooms; the embedded control plane serves until ctx ends.
 func (b *Base) open(ctx context.Context) (*server, error) {
-	s := &server{Base: b, metrics: telemetry.NewMetrics(telemetry.ReadBuild()), sessions: identity.New(b.Store, time.Now)}
+	s := &server{Base: b, metrics: telemetry.NewMetrics(telemetry.ReadBuild()), sessions: identity.New(sessions{b.Store, fleet.NewSessions(b.Fleet.Cache, time.Now)}, time.Now)}
+	s.metrics.Redis(func() time.Duration {
+		if since, lost := b.Fleet.Lost(); lost {
+			return time.Since(since)
+		}
+		return 0
+	})
 	var err error
 	if s.key, _, err = identity.LoadKey(b.Config.OperatorKeyFile()); err != nil {
 		return nil, err
@@ -189,7 +196,7 @@ func (s *server) web(base string) (*httpapi.Server, error) {
 		Markets: s.selling.Markets(), EventHeaders: []string{s.Config.AWS.EventKeyHeader, "Authorization"}, SendsMail: sender != nil,
 		Sessions: s.sessions, SignIn: signIn, Keys: s.Keys(), Intake: s.selling.Intake, Purchases: s.selling.Subscriptions, Claims: s.selling.Subscriptions,
 		Tailnets: s.nets, Metering: s.bill, Partners: s.openPartners(s.selling.Catalog, s.bill), Mail: s.mail, Work: s,
-		Ready: s.Store.Ready, Answered: s.metrics.WebhookAnswered,
+		Fleet: s.Fleet, Ready: s.Store.Ready, Answered: s.metrics.WebhookAnswered,
 	})
 }
 

@@ -188,7 +188,7 @@ func TestEveryPageIsWellMade(t *testing.T) {
 func TestAWaitingPageReloadsWithoutJavaScriptAndOtherwisePolls(t *testing.T) {
 	t.Parallel()
 	_, waiting := render(t, console.PurchasePage(console.Purchase{ID: "sub_1", State: "provisioning", NameChosen: true}))
-	if !strings.Contains(waiting, `<noscript><meta http-equiv="refresh"`) || !strings.Contains(waiting, `hx-trigger="every 5s"`) {
+	if !strings.Contains(waiting, `<noscript><meta http-equiv="refresh"`) || !strings.Contains(waiting, `hx-trigger="every 5s, live from:body"`) {
 		t.Error("a waiting page does not look again")
 	}
 	_, typing := render(t, console.PurchasePage(console.Purchase{ID: "sub_1", State: "provisioning"}))

@@ -126,7 +126,7 @@ func TestTablesAndPicturesCanBeRead(t *testing.T) {
 func TestTheOverviewShowsWhatItWasGiven(t *testing.T) {
 	t.Parallel()
 	_, raw := render(t, operatorPages()["overview 0"])
-	for _, says := range []string{"Nothing.", "nothing to look at", `hx-get="/operator/units/verdict"`, `hx-trigger="every 30s"`, `<noscript><meta http-equiv="refresh"`} {
+	for _, says := range []string{"Nothing.", "nothing to look at", `hx-get="/operator/units/verdict"`, `hx-trigger="every 30s, live from:body"`, `<noscript><meta http-equiv="refresh"`} {
 		if !strings.Contains(raw, says) {
 			t.Errorf("the empty overview lacks %q", says)
 		}

@@ -61,6 +61,7 @@ type Overview struct {
 	Waiting   int64 // messages in quarantine
 	Stations  []Station
 	Groups    []WaitingGroup
+	RedisLost time.Time // since when; zero: it is not
 }
 
 // calm says of which parties nothing waits.
@@ -167,6 +168,7 @@ type Story struct {
 	Days     []StoryDay
 	Earlier  string // cursor of what came before
 	Partial  bool   // older usage is not in the story
+	Past     bool   // the page begins with older lines: what is new is not for it
 }
 
 // Fact is a name and a value.

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
@@ -107,8 +106,7 @@ func looksAround(t *testing.T, b *browser) {
 	p.sees(".5 used, ")
 
 	plain := p.another() // what a page shows needs no JavaScript
-	_, err := chromedp.Call(plain.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	plain.ok("turn JavaScript off", err)
+	plain.scripts(false)
 	for path, says := range map[string][]string{
 		"/operator":                                     {"Purchases", "Usage on its way to the marketplace"},
 		"/operator/subscriptions":                       {"Northwind Freight"},
@@ -220,4 +218,41 @@ func (s *shop) busiest() string {
 	}
 	s.t.Fatalf("nobody on AWS has a network: %+v", s.purchases())
 	return ""
+}
+
+// watches is an operator whose pages tell of a purchase as it comes, lives and ends,
+// by word alone: neither is read again by its owner, or by itself after a while.
+func watches(t *testing.T, b *browser) {
+	s := mall(t, simulator.Options{Weather: simulator.WeatherGood})
+	p := b.person(t)
+	s.signIn(p)
+	listens := func() {
+		t.Helper()
+		p.comes("a stream", "words?.readyState === EventSource.OPEN")
+		ask[bool](p, "asked = Date.now() + 3_600_000, window.notReloaded = true")
+	}
+	p.goTo(s.url + "/operator/subscriptions")
+	p.sees("Nobody has bought anything yet.")
+	listens()
+	bought, err := s.sim.Buy(t.Context(), simulator.Purchase{Marketplace: simulator.AWS, Tailnet: "Northwind Freight", Habits: &simulator.Habits{After: time.Minute}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.until(bought.Purchase, "active")
+	p.sees("Northwind Freight", "active")
+	if !ask[bool](p, "window.notReloaded === true") {
+		t.Error("the list was reloaded instead of bringing itself up to date")
+	}
+	p.press("Northwind Freight")
+	p.sees("The whole story", "The buyer is entitled")
+	listens()
+	if _, err := s.sim.Cancel(t.Context(), bought.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.until(bought.Purchase, "ended")
+	p.comes("its end", `document.querySelector("#at-present .badge").textContent === "ended"`)
+	if !ask[bool](p, "window.notReloaded === true") {
+		t.Error("the story was reloaded instead of bringing itself up to date")
+	}
+	p.check("watched")
 }

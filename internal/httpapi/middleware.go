@@ -118,6 +118,9 @@ func (s *Server) readable(next echo.HandlerFunc) echo.HandlerFunc {
 // context's error, which is our trouble: 503.
 func (s *Server) deadline(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if lasting(c) {
+			return next(c)
+		}
 		ctx, cancel := context.WithTimeout(c.Request().Context(), s.Limits.Request)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))

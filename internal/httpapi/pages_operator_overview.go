@@ -44,6 +44,7 @@ func (s *Server) overviewPage(c echo.Context) error {
 		return err
 	}
 	v.Groups = []console.WaitingGroup{you, market, buyer, itself}
+	v.RedisLost, _ = s.Fleet.Lost()
 	if v.Stations, err = s.stations(ctx); err != nil {
 		return err
 	}

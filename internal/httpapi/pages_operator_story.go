@@ -61,7 +61,7 @@ func (s *Server) showStory(c echo.Context, status int, typed, problem string) er
 	}
 	v := console.Story{
 		Site: s.Site, Purchase: s.rowOf(got, net), Usually: operatorUsually(got, net, s.Now()), Facts: purchaseFacts(got, agreements), Network: networkFacts(net),
-		People: personFacts(people), Typed: typed, Problem: problem, Filter: c.QueryParam("show"), Partial: len(hours) >= console.HourLimit,
+		People: personFacts(people), Typed: typed, Problem: problem, Filter: c.QueryParam("show"), Partial: len(hours) >= console.HourLimit, Past: c.QueryParam("before") != "",
 	}
 	if net.Dry {
 		v.Dry = provisioning.DryText

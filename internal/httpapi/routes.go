@@ -46,6 +46,7 @@ func (s *Server) routes() {
 	proof.POST("", s.verify)
 	owner := e.Group("/purchases/:id", s.bound(s.Limits.Body), s.sameOrigin, s.private, s.requireBuyer)
 	owner.GET("", s.purchasePage)
+	owner.GET(livePath, s.live)
 	owner.GET("/name", s.namePage)
 	owner.POST("/name", s.name)
 	owner.POST("/reveal", s.reveal)
@@ -61,8 +62,10 @@ func (s *Server) routes() {
 	door.POST("/enter/:token", s.enter)
 	operator := door.Group("", s.requireOperator)
 	operator.GET("", s.overviewPage)
+	operator.GET(livePath, s.live)
 	operator.GET("/subscriptions", s.purchasesPage)
 	operator.GET("/subscriptions/:id", s.storyPage)
+	operator.GET("/subscriptions/:id"+livePath, s.live)
 	operator.GET("/subscriptions/:id/hours", s.hoursPage)
 	operator.POST("/subscriptions/:id/change", s.decideChangePage)
 	operator.GET("/subscriptions/:id/change", s.backToStory) // where a form was shown again

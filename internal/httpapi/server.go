@@ -15,6 +15,7 @@ import (
 
 	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/console"
+	"github.com/tailmarket/tailmarket/internal/fleet"
 	"github.com/tailmarket/tailmarket/internal/identity"
 	"github.com/tailmarket/tailmarket/internal/marketplace"
 )
@@ -54,6 +55,9 @@ type Options struct {
 	Mail      Mail
 	Work      Work
 
+	// Fleet carries word of changes to open pages.
+	Fleet *fleet.Fleet
+
 	// Ready answers an error while the database cannot be reached or is not at
 	// the newest schema.
 	Ready func(ctx context.Context) error
@@ -66,12 +70,18 @@ type Server struct {
 	Options
 	echo   *echo.Echo
 	origin *http.CrossOriginProtection
+
+	streams  chan struct{} // those that are open
+	stopping chan struct{} // closed when Serve stops
 }
 
 // New makes a server and mounts every route; it listens to nothing yet.
 func New(o Options) (*Server, error) {
 	o.Base = strings.TrimSuffix(o.Base, "/")
-	s := &Server{Options: o, echo: echo.New(), origin: http.NewCrossOriginProtection()}
+	s := &Server{
+		Options: o, echo: echo.New(), origin: http.NewCrossOriginProtection(),
+		streams: make(chan struct{}, liveStreams), stopping: make(chan struct{}),
+	}
 	if o.Base != "" {
 		if err := s.origin.AddTrustedOrigin(o.Base); err != nil {
 			return nil, fmt.Errorf("the public address %s: %w", o.Base, err)
@@ -94,7 +104,7 @@ func (s *Server) secure() bool { return strings.HasPrefix(s.Base, "https://") }
 const stopTimeout = 20 * time.Second // wall time for requests under way when we stop
 
 // Serve answers on l until ctx ends, then stops accepting and lets requests
-// finish, for a bounded time.
+// finish, for a bounded time. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// Requests outlive ctx: they are let finish.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -116,6 +126,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
+	close(s.stopping)
 	deadline, stop := context.WithTimeout(base, min(stopTimeout, s.Limits.Request+time.Second))
 	defer stop()
 	err := hs.Shutdown(deadline)

@@ -22,6 +22,7 @@ import (
 	"github.com/tailmarket/tailmarket/internal/clock"
 	"github.com/tailmarket/tailmarket/internal/console"
 	"github.com/tailmarket/tailmarket/internal/fault"
+	"github.com/tailmarket/tailmarket/internal/fleet"
 	"github.com/tailmarket/tailmarket/internal/httpapi"
 	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/identity"
@@ -156,11 +157,15 @@ func setup(t testing.TB, change ...func(*httpapi.Options)) *world {
 	}
 	w.opkey = k.Reveal()
 	w.ids = identity.New(&sessions{m: map[string]identity.Session{}, links: map[string]bool{}}, func() time.Time { return now })
+	local, err := fleet.Open(fleet.Options{Wall: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.opts = httpapi.Options{
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return now },
 		Site: console.Site{Seller: "Acme Networks", Support: "help@acme.example"}, Catalog: catalog.Default(), Key: k, EventHeaders: []string{"x-api-key"}, Markets: []marketplace.ID{marketplace.AWS},
 		Limits:   httpapi.Limits{Body: 4 << 10, UsageBody: 64 << 10, Request: 5 * time.Second, Header: 2 * time.Second},
-		Sessions: w.ids, Keys: identity.NewKeys(&keyring{}, func() time.Time { return now }, func() time.Time { return now }), Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Partners: partnersOf{w}, Mail: w, Work: w,
+		Sessions: w.ids, Keys: identity.NewKeys(&keyring{}, func() time.Time { return now }, func() time.Time { return now }), Intake: intakeOf{w}, Purchases: purchasesOf{w}, Claims: claimsOf{w}, Tailnets: tailnetsOf{w}, Metering: meteringOf{w}, Partners: partnersOf{w}, Mail: w, Work: w, Fleet: local,
 		Ready: func(context.Context) error { return w.ready },
 	}
 	for _, c := range change {

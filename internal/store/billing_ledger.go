@@ -89,6 +89,7 @@ func (a balanceKey) compare(b balanceKey) int {
 func (t *Tx) Post(ctx context.Context, entries []ledger.Entry) error {
 	change := map[balanceKey]int64{}
 	for _, e := range entries {
+		t.change(e.Subscription)
 		err := t.q.AddEntry(ctx, db.AddEntryParams{
 			ID: string(e.ID), Subscription: string(e.Subscription), Meter: e.Meter, Period: e.Period, Hour: hourMicros(e.Hour), FromPlace: string(e.From),
 			ToPlace: string(e.To), Quantity: e.Quantity, Reason: string(e.Reason), Record: string(e.Record), Event: string(e.Event), At: micros(e.At), Plan: e.Plan,

@@ -129,6 +129,7 @@ func (t *Tx) GetRecord(ctx context.Context, rec id.Record) (billing.Record, erro
 
 // SaveRecord implements billing.Tx.
 func (t *Tx) SaveRecord(ctx context.Context, r billing.Record) error {
+	t.change(r.Subscription)
 	n, err := t.q.SaveRecord(ctx, db.SaveRecordParams{
 		ID: string(r.ID), State: string(r.State), Reason: string(r.Reason), Parked: flag(r.Parked), Placed: r.Placed, SettledAt: micros(r.SettledAt),
 	})

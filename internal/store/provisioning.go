@@ -74,6 +74,7 @@ func (t *Tx) LockTailnet(ctx context.Context, n id.Tailnet) (provisioning.Tailne
 
 // SaveTailnet implements provisioning.Tx.
 func (t *Tx) SaveTailnet(ctx context.Context, n provisioning.Tailnet) error {
+	t.change(n.Subscription, n.Holder)
 	err := t.q.SaveTailnet(ctx, db.SaveTailnetParams{
 		ID: string(n.ID), Holder: string(n.Holder), Name: n.Name, State: string(n.State), Step: string(n.Step), StepSince: micros(n.StepSince),
 		WaitingFor: n.WaitingFor, WhoActs: n.WhoActs, RemoteID: n.Remote.ID, DnsName: n.Remote.DNSName, SavedPolicy: n.SavedPolicy,

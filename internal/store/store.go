@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 
+	"github.com/tailmarket/tailmarket/internal/id"
 	"github.com/tailmarket/tailmarket/internal/store/db"
 )
 
@@ -29,6 +32,9 @@ type Options struct {
 	// Committed is called after every commit, where whoever tests crashes may end
 	// the process: nothing durable happens here but by a commit. May be nil.
 	Committed func()
+	// Changed is told after a commit which purchases look different now to whoever
+	// shows them. It must not wait, and may be nil.
+	Changed func(of []id.Subscription)
 }
 
 // Store is the open database. Safe for concurrent use.
@@ -43,11 +49,12 @@ type Store struct {
 	dataDir string
 
 	committed func()
+	changed   func(of []id.Subscription)
 }
 
 // Open opens the database; it does not migrate.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{keys: o.Keys, log: o.Log, wall: o.Wall, dataDir: o.DataDir, committed: o.Committed}
+	s := &Store{keys: o.Keys, log: o.Log, wall: o.Wall, dataDir: o.DataDir, committed: o.Committed, changed: o.Changed}
 	if s.committed == nil {
 		s.committed = func() {}
 	}
@@ -155,6 +162,17 @@ type Tx struct {
 	tx     *sql.Tx
 	engine Engine
 	keys   *Keys
+
+	changed map[id.Subscription]struct{}
+}
+
+// change notes that the transaction changes what there is to see of a purchase.
+func (t *Tx) change(of ...id.Subscription) {
+	for _, sub := range of {
+		if sub != "" {
+			t.changed[sub] = struct{}{}
+		}
+	}
 }
 
 type txMark struct{}
@@ -196,13 +214,17 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) (
 			_ = tx.Rollback()
 		}
 	}()
-	if err := fn(context.WithValue(ctx, txMark{}, true), &Tx{q: db.New(tx), tx: tx, engine: s.engine, keys: s.keys}); err != nil {
+	t := &Tx{q: db.New(tx), tx: tx, engine: s.engine, keys: s.keys, changed: map[id.Subscription]struct{}{}}
+	if err := fn(context.WithValue(ctx, txMark{}, true), t); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	s.committed()
+	if s.changed != nil && len(t.changed) > 0 {
+		s.changed(slices.Collect(maps.Keys(t.changed)))
+	}
 	return nil
 }
 

@@ -171,6 +171,7 @@ func (t *Tx) SubscriptionsWhere(ctx context.Context, f subscription.Filter) ([]s
 
 // SaveSubscription implements subscription.Tx.
 func (t *Tx) SaveSubscription(ctx context.Context, s subscription.Subscription) error {
+	t.change(s.ID)
 	facts, err := json.Marshal(s.Facts)
 	if err != nil {
 		return fmt.Errorf("write facts: %w", err)

@@ -106,6 +106,7 @@ func (t *Tx) LockClaim(ctx context.Context, c id.Claim) (subscription.Claim, err
 
 // SaveClaim implements subscription.ClaimTx.
 func (t *Tx) SaveClaim(ctx context.Context, c subscription.Claim) error {
+	t.change(c.Subscription)
 	email, err := t.keys.sealText(c.Email, claimEmail)
 	if err == nil {
 		_, err = t.q.SaveClaim(ctx, db.SaveClaimParams{

@@ -73,6 +73,7 @@ func (t *Tx) SaveTerms(ctx context.Context, m subscription.Terms) error {
 
 // AddLine implements subscription.Tx.
 func (t *Tx) AddLine(ctx context.Context, l subscription.Line) error {
+	t.change(l.Subscription)
 	err := t.q.AddLine(ctx, db.AddLineParams{
 		ID: string(l.ID), Subscription: string(l.Subscription), Marketplace: string(l.Marketplace), Agreement: l.Agreement, Kind: l.Kind, Delivery: string(l.Delivery),
 		RecordedAt: micros(l.RecordedAt), HappenedAt: micros(l.HappenedAt), Version: micros(l.Version), Changed: flag(l.Changed), Body: string(l.Body),

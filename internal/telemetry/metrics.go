@@ -62,6 +62,15 @@ func (m *Metrics) Conservation(broken int, at time.Time) {
 	m.checked.Set(float64(at.UnixMilli()) / 1e3)
 }
 
+// Redis tells for how long Redis has not been answering. Nothing fails meanwhile,
+// so it is worth a look and not an alarm at night.
+func (m *Metrics) Redis(lost func() time.Duration) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tailmarket_redis_lost_seconds",
+		Help: "For how long Redis has not been answering this replica; 0 when it answers or none is set.",
+	}, func() float64 { return lost().Seconds() }))
+}
+
 // Private serves /metrics and /debug/pprof/. It belongs on the private listener:
 // a profile shows memory.
 func (m *Metrics) Private() http.Handler {

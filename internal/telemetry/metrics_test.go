@@ -24,6 +24,7 @@ func TestStationsTellTheirThreeNumbers(t *testing.T) {
 	(*telemetry.Station)(nil).In(1)
 	m.WebhookAnswered("aws", http.StatusUnauthorized)
 	m.Conservation(0, time.Unix(1_700_000_000, 0))
+	m.Redis(func() time.Duration { return 1500 * time.Millisecond })
 
 	text := read(t, m)
 	for _, line := range []string{
@@ -34,6 +35,7 @@ func TestStationsTellTheirThreeNumbers(t *testing.T) {
 		`tailmarket_station_age_errors_total{station="submit"} 1`,
 		`tailmarket_webhook_answers_total{marketplace="aws",status="401"} 1`,
 		`tailmarket_conservation_broken 0`,
+		`tailmarket_redis_lost_seconds 1.5`,
 		`tailmarket_conservation_checked_timestamp_seconds 1.7e+09`,
 		`tailmarket_build_info{go="go1.26",revision="abc",version="v1.2.3"} 1`,
 	} {
