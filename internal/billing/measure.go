@@ -90,7 +90,8 @@ func (s *Service) measureIn(ctx context.Context, tx Tx, acct Account, t Terms, m
 }
 
 // allowance is what a plan includes of a meter, with the quantities of the terms.
-// Usage of a plan that is no longer known is judged by the plan in force.
+// Usage of a plan that is no longer known is judged by the plan in force. What the
+// marketplace takes off itself is not ours to include: it would be taken off twice.
 func (s *Service) allowance(t Terms, of string, m catalog.Meter) (int64, bool, error) {
 	p, ok := s.Catalog.Product(t.Product)
 	if !ok {
@@ -102,6 +103,9 @@ func (s *Service) allowance(t Terms, of string, m catalog.Meter) (int64, bool, e
 	}
 	if !ok {
 		return 0, false, fault.New(fault.Invalid, "product %s has no plan %s; add it to the catalog", t.Product, t.Plan)
+	}
+	if p.NettedBy(string(t.Marketplace), t.Offer, plan.ID, m) == catalog.Marketplace {
+		return 0, false, nil
 	}
 	return plan.Allowance(m, t.Quantities)
 }

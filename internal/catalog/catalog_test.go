@@ -248,3 +248,33 @@ products:
 		}
 	}
 }
+
+func TestWhoTakesIncludedUnitsOff(t *testing.T) {
+	t.Parallel()
+	p := catalog.Product{
+		AWS: &catalog.AWSListing{}, GCP: &catalog.GCPListing{}, Plans: []catalog.Plan{{ID: "p"}, {ID: "q"}},
+		Offers: []catalog.Offer{
+			{ID: "public", Marketplaces: []string{"gcp"}, Plans: []string{"p"}, NettedBy: catalog.Marketplace},
+			{ID: "named", Names: map[string]string{"gcp": "offers/1"}, NettedBy: catalog.Us},
+		},
+	}
+	ours, theirs := catalog.Meter{NettedBy: catalog.Us}, catalog.Meter{NettedBy: catalog.Marketplace}
+	for _, c := range []struct {
+		cloud, offer, plan string
+		m                  catalog.Meter
+		want               catalog.NettedBy
+	}{
+		{"gcp", "", "p", catalog.Meter{}, catalog.Marketplace},
+		{"gcp", "offers/2", "p", catalog.Meter{}, catalog.Marketplace},
+		{"gcp", "offers/1", "p", catalog.Meter{}, catalog.Us},
+		{"gcp", "", "q", catalog.Meter{}, catalog.Us},
+		{"aws", "", "p", catalog.Meter{}, catalog.Us},
+		{"gcp", "", "p", ours, catalog.Us},
+		{"gcp", "", "q", theirs, catalog.Marketplace},
+		{"gcp", "", "gone", catalog.Meter{}, catalog.Us},
+	} {
+		if got := p.NettedBy(c.cloud, c.offer, c.plan, c.m); got != c.want {
+			t.Errorf("%s %s %s: netted by %s, want %s", c.cloud, c.offer, c.plan, got, c.want)
+		}
+	}
+}

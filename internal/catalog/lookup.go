@@ -127,6 +127,25 @@ func (pr Product) perUser() bool {
 	return slices.ContainsFunc(pr.Plans, func(p Plan) bool { return p.soldOn("azure") && len(p.Quantities) > 0 })
 }
 
+// NettedBy is who takes a meter's included quantities off under a plan. offer is the
+// vendor's word for the one bought.
+func (pr Product) NettedBy(marketplace, offer, plan string, m Meter) NettedBy {
+	if m.NettedBy != "" {
+		return m.NettedBy
+	}
+	netted := Us
+	if pl, ok := pr.Plan(plan); ok {
+		for _, o := range pr.Offers {
+			if name := o.Names[marketplace]; pr.sells(o, marketplace, pl) && o.NettedBy != "" && (name == "" || name == offer) {
+				if netted = o.NettedBy; name != "" {
+					break // the very one that was bought
+				}
+			}
+		}
+	}
+	return netted
+}
+
 // Dimension is what a marketplace calls a meter under a plan; empty when it is not
 // metered there.
 func (pr Product) Dimension(plan string, m Meter, marketplace string) string {

@@ -42,6 +42,7 @@ var rules = []Rule{
 	{ID: "price", Says: "a price is an exact decimal number of at most 12 places in a currency", Source: ours, Act: author},
 	{ID: "phase", Says: "instalments make up a phase's price exactly, in the order of their dates", Source: ours, Act: author},
 	{ID: "offer", Says: "of the offers without a vendor's name, one sells a plan at a marketplace", Source: ours, Act: author},
+	{ID: "counting", Says: "an offer counts as its marketplace usually does: calendar_month at AWS, pacific_month at Google, term_month at Microsoft", Source: azureMetered + `; Google "Best practices for usage reporting", 2026 (inferred from its month-end hour); billing counts by no other`, Act: "author: take the usual one, in an offer of its own where marketplaces differ"},
 	{ID: "money", Says: "a money meter adds up whole cents, costs 0.01 wherever it has a price, and is split by what it was for", Source: ours, Act: author},
 	{ID: "split", Says: "records are split by a label once, under a key at one marketplace at least", Source: ours, Act: author},
 	{ID: "accept", Says: "only unconfirmed rules are accepted, each with a reason", Source: ours, Act: author},
@@ -72,7 +73,6 @@ var rules = []Rule{
 	{ID: "gcp.metric-name", Marketplace: "gcp", Says: "a metric's name begins with the service and a slash", Source: `four integrators send it so; Google "Configure usage reporting to Google" prints a shorter service`, Unconfirmed: true, Act: "seller: copy it from Producer Portal, then accept it"},
 	{ID: "gcp.currency", Marketplace: "gcp", Says: "prices of metrics are in USD", Source: `vendors report that only USD reaches the clouds (Flexprice design FLE-1106, 2026); no Google page read lists others`, Unconfirmed: true, Act: "seller: ask the partner engineer, then accept it"},
 	{ID: "gcp.price-places", Marketplace: "gcp", Says: "prices of metrics have at most 9 decimal places", Source: "Google's APIs write money in units and nanos; no page read gives metrics' own", Unconfirmed: true, Act: "seller: try the price in Producer Portal, then accept it"},
-	{ID: "gcp.period", Marketplace: "gcp", Says: "months follow America/Los_Angeles", Source: `Google "Best practices for usage reporting", 2026 (inferred from its month-end hour)`, Unconfirmed: true, Act: "author: counting_period: pacific_month, or accept that included quantities and invoices begin at different hours"},
 	{ID: "gcp.trial", Marketplace: "gcp", Says: "a free trial lasts 5 days at least", Source: "a public research note of 2026-09-29 that cites Google", Unconfirmed: true, Act: "seller: try it in Producer Portal, then accept it"},
 
 	{ID: "azure.dimensions", Marketplace: "azure", Says: "at most 30 dimensions in an offer, whatever its plans", Source: azureMetered, Act: "author: join meters, or sell some in another offer"},
@@ -81,7 +81,6 @@ var rules = []Rule{
 	{ID: "azure.one-quantity", Marketplace: "azure", Says: "a subscription has one quantity", Source: azureAPI, Act: "author: contract one quantity in a plan sold there"},
 	{ID: "azure.included-whole", Marketplace: "azure", Says: "included quantities are whole numbers", Source: azureMetered, Act: "author: round the quantity, or choose a smaller unit"},
 	{ID: "azure.netted", Marketplace: "azure", Says: "Microsoft takes no included quantity off: only what stands above is sent", Source: azureEvents, Act: "author: netted_by: us"},
-	{ID: "azure.period", Marketplace: "azure", Says: "included quantities begin again with the term's month or year", Source: azureMetered, Act: "author: counting_period: term_month or term_year"},
 	{ID: "azure.trial", Marketplace: "azure", Says: "a plan with metered dimensions has no free trial", Source: azureMetered, Act: "author: drop the trial, or include the first period's use"},
 	{ID: "azure.currency", Marketplace: "azure", Says: "prices are in USD", Source: azureMetered + " (other markets' by import)", Act: "author: write USD; Partner Center converts"},
 	{ID: "azure.names", Marketplace: "azure", Says: "ids of offers, plans and dimensions are 1 to 50 lower-case letters, digits, -, _ and .", Source: "Partner Center's forms; no page read gives the length", Unconfirmed: true, Act: "seller: try the id in Partner Center, then accept it"},

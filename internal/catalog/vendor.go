@@ -45,7 +45,19 @@ func (k *checker) checkVendors(c *Catalog) {
 		}{{"aws", k.checkAWS}, {"gcp", k.checkGCP}, {"azure", k.checkAzure}} {
 			if pr.Listed(v.cloud) {
 				v.check(at, pr)
+				k.checkCounting(at, pr, v.cloud)
 			}
+		}
+	}
+}
+
+// usual is how a marketplace counts, and so does billing.
+var usual = map[string]Counting{"aws": CalendarMonth, "gcp": PacificMonth, "azure": TermMonth}
+
+func (k *checker) checkCounting(at string, pr Product, cloud string) {
+	for i, o := range pr.Offers {
+		if o.Counting != "" && o.Counting != usual[cloud] && pr.offers(o, cloud) {
+			k.add("counting", fmt.Sprintf("%s.offers[%d].counting_period", at, i), "%s is not the %s by which purchases on %s are counted", o.Counting, usual[cloud], cloud)
 		}
 	}
 }
@@ -233,9 +245,6 @@ func (k *checker) checkGCP(at string, pr Product) {
 		if !pr.offers(o, "gcp") {
 			continue
 		}
-		if o.Counting != "" && o.Counting != PacificMonth {
-			k.add("gcp.period", at+".counting_period", "%s does not begin with Google's months", o.Counting)
-		}
 		months := 0
 		for j, ph := range o.Phases {
 			at := fmt.Sprintf("%s.phases[%d]", at, j)
@@ -312,11 +321,6 @@ func (k *checker) checkAzure(at string, pr Product) {
 		}
 	}
 	k.checkNetted("azure.netted", at, "azure", "Microsoft", pr)
-	for i, o := range pr.Offers {
-		if pr.offers(o, "azure") && o.Counting != "" && o.Counting != TermMonth && o.Counting != TermYear {
-			k.add("azure.period", fmt.Sprintf("%s.offers[%d].counting_period", at, i), "%s does not begin with the term", o.Counting)
-		}
-	}
 }
 
 func (k *checker) checkAzureName(at, name string) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tailmarket/tailmarket/internal/billing"
 	"github.com/tailmarket/tailmarket/internal/catalog"
 	"github.com/tailmarket/tailmarket/internal/fault"
 	"github.com/tailmarket/tailmarket/internal/id"
@@ -135,4 +136,26 @@ func TestCatalogsAreAppliedAtOnce(t *testing.T) {
 			t.Errorf("%d were applied: %+v %v", done, history, err)
 		}
 	})
+}
+
+// What the marketplace takes off is sent in full: nobody takes it off twice, or never.
+func TestMeteringSendsWhatTheMarketplaceTakesOff(t *testing.T) {
+	t.Parallel()
+	for netted, want := range map[catalog.NettedBy]string{catalog.Us: "5", catalog.Marketplace: "8"} {
+		t.Run(string(netted), func(t *testing.T) {
+			t.Parallel()
+			storetest.Each(t, func(t *testing.T, s *store.Store) {
+				t.Helper()
+				w := selling(t, s, marketplace.GCP, 50*time.Minute)
+				w.including("3", "3")
+				o := w.Options
+				o.Catalog.Products[0].Offers = []catalog.Offer{{ID: "public", NettedBy: netted}}
+				w.Service = billing.New(o)
+				w.use("api_request", "8", "", w.now)
+				w.passes(1)
+				w.send()
+				w.charged("api_request", want)
+			})
+		})
+	}
 }
