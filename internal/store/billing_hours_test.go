@@ -92,16 +92,6 @@ func TestMeteringHours(t *testing.T) {
 			w.seal()
 			w.places("active_user", map[ledger.Place]string{ledger.Queued: "1"})
 		},
-		"a gap is a finding, and fills nothing": func(w *meterWorld) {
-			w.use("active_user", "1", "ann", w.now)
-			w.hours(1)
-			w.now = w.now.Add(3 * time.Hour)
-			w.ok(w.Collect(w.t.Context(), w.sub, w.now.Add(-time.Hour), w.now, nil))
-			w.seal()
-			w.send()
-			w.places("active_user", map[ledger.Place]string{ledger.Accepted: "1"})
-			w.found(billing.FindCoverageGap)
-		},
 		"no collector comes before the end": func(w *meterWorld) {
 			w.use("active_user", "1", "ann", w.now)
 			w.end(w.now.Add(20 * time.Minute))
@@ -158,27 +148,6 @@ func TestMeteringHours(t *testing.T) {
 			w.finish()
 			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "1", ledger.WrittenOff: "4.5"})
 			w.found(billing.FindWrittenOff)
-		},
-		"another purchase holds the slot: the units move to the next hour": func(w *meterWorld) {
-			other, at := w.sub, w.now
-			w.use("api_request", "1", "", at)
-			w.hours(1)
-			w.sub = id.NewSubscription() // bought again, under the same licence
-			x := w.term[other]
-			x.Subscription, x.Lineage = w.sub, w.sub
-			w.term[w.sub] = x
-			w.use("api_request", "2", "", at)
-			w.seal()
-			w.places("api_request", map[ledger.Place]string{ledger.Open: "2"})
-			w.hours(1)
-			w.send()
-			w.places("api_request", map[ledger.Place]string{ledger.Accepted: "2"})
-			w.slots("api_request", map[string]string{clock.HourOf(at).String(): "1", clock.HourOf(at).Next().String(): "2"})
-			story, err := w.Story(w.t.Context(), w.sub, "api_request", clock.HourOf(at))
-			w.ok(err)
-			if len(story) != 2 || story[1].Reason != ledger.SlotTaken || story[1].Quantity != "2" {
-				w.t.Fatalf("the story does not say why: %+v", story)
-			}
 		},
 		"a renewal joins its predecessor: who was counted by both is counted once": func(w *meterWorld) {
 			first := w.sub
