@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -39,37 +42,59 @@ type cloudMetered struct {
 	changed  time.Time
 }
 
+// atGoogle are the settings of a seller at Google.
+func atGoogle(t *testing.T, sim *simulator.Simulator, roots *x509.CertPool) gcp.Config {
+	t.Helper()
+	o, p := sim.Options().GCP, catalog.Default().Products[0]
+	c := gcp.Config{
+		Provider: o.Provider, Audiences: []string{o.Audience}, PullSubscription: o.Subscription, Endpoint: sim.GCPURL(), Roots: roots, Anonymous: true,
+		Listings: []gcp.Listing{{Product: p.ID, Service: p.GCP.Service, Metrics: p.AllDimensions("gcp")}},
+	}
+	if o.VerifyCredentials {
+		key, err := sim.GCPCredentials()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Anonymous, c.CredentialsFile = false, filepath.Join(t.TempDir(), "key.json")
+		if err := os.WriteFile(c.CredentialsFile, key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// atMicrosoft are the settings of a publisher at Microsoft.
+func atMicrosoft(sim *simulator.Simulator) azure.Config {
+	o, p := sim.Options().Azure, catalog.Default().Products[0]
+	return azure.Config{
+		TenantID: o.Tenant, ClientID: o.Client, ClientSecret: o.Secret, Authority: sim.AzureURL(), Endpoint: sim.AzureURL() + "/api", PublisherID: o.Publisher,
+		Listings: []azure.Listing{{Product: p.ID, OfferID: p.Azure.OfferID, Dimensions: p.AllDimensions("azure")}},
+	}
+}
+
 func openCloud(t *testing.T, s *store.Store, m marketplace.ID, o simulator.Options, resendFor time.Duration) *cloudMetered {
 	t.Helper()
-	o.GCP.Anonymous = true
+	o.GCP.Anonymous = !o.GCP.VerifyCredentials
 	sim, client, roots := openSimulated(t, o)
 	quiet := slog.New(slog.DiscardHandler)
-	w := &cloudMetered{meteredWorld: &meteredWorld{t: t, m: m, sim: sim, store: s, rng: rand.New(rand.NewPCG(o.Seed, 11))}, other: "enterprise"}
+	w := &cloudMetered{meteredWorld: &meteredWorld{t: t, m: m, sim: sim, client: client, roots: roots, store: s, rng: rand.New(rand.NewPCG(o.Seed, 11))}, other: "enterprise"}
 	w.month = func(t time.Time) string { return month(t.Add(-8 * time.Hour)) } // Pacific
 	if m == marketplace.Azure {
 		w.other = "premium"
 		w.month = func(time.Time) string { return "the first month of the term" }
 	}
-	cat := catalog.Default()
-	p := cat.Products[0]
 	var err error
 	switch m {
 	case marketplace.GCP:
-		opt := sim.Options().GCP
-		w.seller, err = gcp.Config{
-			Provider: opt.Provider, Audiences: []string{opt.Audience}, PullSubscription: opt.Subscription, Endpoint: sim.GCPURL(), Roots: roots, Anonymous: true,
-			ResendFor: resendFor, Listings: []gcp.Listing{{Product: p.ID, Service: p.GCP.Service, Metrics: p.AllDimensions(string(m))}},
-		}.Open(t.Context(), client, quiet, sim.Now)
+		c := atGoogle(t, sim, roots)
+		c.ResendFor = resendFor
+		w.seller, err = c.Open(t.Context(), client, quiet, sim.Now)
 	case marketplace.Azure:
-		opt := sim.Options().Azure
-		w.seller, err = azure.Config{
-			TenantID: opt.Tenant, ClientID: opt.Client, ClientSecret: opt.Secret, Authority: sim.AzureURL(), Endpoint: sim.AzureURL() + "/api", PublisherID: opt.Publisher,
-			Listings: []azure.Listing{{Product: p.ID, OfferID: p.Azure.OfferID, Dimensions: p.AllDimensions(string(m))}},
-		}.Open(client, quiet, sim.Now)
+		w.seller, err = atMicrosoft(sim).Open(client, quiet, sim.Now)
 	}
 	w.ok(err)
 	w.bill = billing.New(billing.Options{
-		Store: s, Catalog: cat, Vendors: map[marketplace.ID]billing.Submitter{m: w.seller}, Now: sim.Now, Wall: time.Now, Log: quiet,
+		Store: s, Catalog: catalog.Default(), Vendors: map[marketplace.ID]billing.Submitter{m: w.seller}, Now: sim.Now, Wall: time.Now, Log: quiet,
 	})
 	return w
 }

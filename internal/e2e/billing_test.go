@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -46,20 +47,23 @@ type meteredBuyer struct {
 
 // meteredWorld is the pipeline between a real store and a marketplace's wire.
 type meteredWorld struct {
-	t     *testing.T
-	m     marketplace.ID
-	month func(time.Time) string // the counting period, in the script's own arithmetic
-	sim   *simulator.Simulator
-	store *store.Store
-	bill  *billing.Service
-	rng   *rand.Rand
-	n     int
+	t      *testing.T
+	m      marketplace.ID
+	month  func(time.Time) string // the counting period, in the script's own arithmetic
+	sim    *simulator.Simulator
+	client *http.Client // trusts it, by roots
+	roots  *x509.CertPool
+	store  *store.Store
+	bill   *billing.Service
+	rng    *rand.Rand
+	n      int
 }
 
 // openSimulated starts the marketplaces, and a client that trusts them.
 func openSimulated(t *testing.T, o simulator.Options) (*simulator.Simulator, *http.Client, *x509.CertPool) {
 	t.Helper()
-	o.Weather, o.Channel, o.Start = simulator.WeatherHostile, simulator.ChannelHTTPS, time.Date(2026, 11, 30, 9, 0, 0, 0, time.UTC)
+	o.Weather = cmp.Or(o.Weather, simulator.WeatherHostile)
+	o.Channel, o.Start = simulator.ChannelHTTPS, time.Date(2026, 11, 30, 9, 0, 0, 0, time.UTC)
 	sim, err := simulator.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -85,24 +89,29 @@ func openSimulated(t *testing.T, o simulator.Options) (*simulator.Simulator, *ht
 	return sim, &http.Client{Transport: transport, Timeout: 30 * time.Second}, roots
 }
 
-func openMetered(t *testing.T, s *store.Store, seed uint64) *meteredWorld {
-	t.Helper()
-	sim, client, _ := openSimulated(t, simulator.Options{Seed: seed})
-	product, cat := sim.Options().Products[0], catalog.Default()
+// atAWS are the settings of a seller at AWS.
+func atAWS(sim *simulator.Simulator) aws.Config {
+	product, o := sim.Options().Products[0], sim.Options()
 	header, key := sim.EventKey()
-	quiet := slog.New(slog.DiscardHandler)
-	adapter, err := aws.Config{
-		Region: sim.Options().Region, SellerAccount: sim.Options().SellerAccount, Endpoint: sim.AWSURL(), QueueURL: sim.QueueURL(), EventKeyHeader: header, EventKey: key,
+	return aws.Config{
+		Region: o.Region, SellerAccount: o.SellerAccount, Endpoint: sim.AWSURL(), QueueURL: sim.QueueURL(), EventKeyHeader: header, EventKey: key,
 		AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "not-a-secret",
-		Listings: []aws.Listing{{Product: cat.Products[0].ID, ProductCode: product.Code, ProductID: product.ID, Dimensions: product.Dimensions}},
-	}.Open(t.Context(), client, quiet, sim.Now)
+		Listings: []aws.Listing{{Product: catalog.Default().Products[0].ID, ProductCode: product.Code, ProductID: product.ID, Dimensions: product.Dimensions}},
+	}
+}
+
+func openMetered(t *testing.T, s *store.Store, o simulator.Options) *meteredWorld {
+	t.Helper()
+	sim, client, roots := openSimulated(t, o)
+	quiet := slog.New(slog.DiscardHandler)
+	adapter, err := atAWS(sim).Open(t.Context(), client, quiet, sim.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	bill := billing.New(billing.Options{
-		Store: s, Catalog: cat, Vendors: map[marketplace.ID]billing.Submitter{marketplace.AWS: adapter}, Now: sim.Now, Wall: time.Now, Log: quiet,
+		Store: s, Catalog: catalog.Default(), Vendors: map[marketplace.ID]billing.Submitter{marketplace.AWS: adapter}, Now: sim.Now, Wall: time.Now, Log: quiet,
 	})
-	return &meteredWorld{t: t, m: marketplace.AWS, month: month, sim: sim, store: s, bill: bill, rng: rand.New(rand.NewPCG(seed, 7))} // a story is told again by its seed
+	return &meteredWorld{t: t, m: marketplace.AWS, month: month, sim: sim, client: client, roots: roots, store: s, bill: bill, rng: rand.New(rand.NewPCG(o.Seed, 7))} // a story is told again by its seed
 }
 
 func (w *meteredWorld) ok(err error) {
@@ -257,7 +266,9 @@ func TestTheBillIsTheLedger(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			storetest.Each(t, func(t *testing.T, s *store.Store) { meterThroughWeather(t, openMetered(t, s, seed)) })
+			storetest.Each(t, func(t *testing.T, s *store.Store) {
+				meterThroughWeather(t, openMetered(t, s, simulator.Options{Seed: seed}))
+			})
 		})
 	}
 }

@@ -42,7 +42,7 @@ func operation(event, op, q string, at time.Time) billing.UsageEvent {
 
 // Pain 6: the de-duplication key is claimed before the write; the write fails, the
 // retry is answered as a duplicate, and nothing was counted.
-func TestPain6AFailedWriteClaimsNoIdentity(t *testing.T) {
+func TestPain06AFailedWriteClaimsNoIdentity(t *testing.T) {
 	t.Parallel()
 	stories(t, map[string]func(w *meterWorld){
 		"the write fails": func(w *meterWorld) {
@@ -91,7 +91,7 @@ func (w *meterWorld) whole(e billing.UsageEvent) billing.UsageEvent {
 }
 
 // Pain 7: events are accepted and never aggregated, so that usage stays 0.
-func TestPain7WhatIsAcceptedIsAggregated(t *testing.T) {
+func TestPain07WhatIsAcceptedIsAggregated(t *testing.T) {
 	t.Parallel()
 	stories(t, map[string]func(w *meterWorld){
 		"to the bill": func(w *meterWorld) {

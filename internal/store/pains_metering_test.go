@@ -91,6 +91,11 @@ func TestPain05TheLastUsageBeforeACancellationIsBilled(t *testing.T) {
 		w.use("api_request", "4", "", w.now)
 		w.end(end)
 		w.now = end
+		if w.v.rules.FinalAccept > 0 { // usage may be told for a while
+			if settled, err := w.Close(w.t.Context(), w.sub); settled || err != nil {
+				w.t.Fatalf("closed at the end: %v %v", settled, err)
+			}
+		}
 		w.use("api_request", "1", "", end.Add(-time.Microsecond)) // told only now
 		w.v.weather = nil
 		w.now = end.Add(w.v.rules.FinalAccept)
@@ -224,19 +229,23 @@ func TestPain14AFailedSubmissionConsumesNothing(t *testing.T) {
 		first := w.now
 		w.use("api_request", "5", "", w.now)
 		w.passes(1)
-		w.v.weather = func(call int, _ []marketplace.Record) string { return []string{"throttle", "unprocessed"}[call%2] }
-		for range 6 {
+		takes := w.v.takes
+		w.v.weather = func(call int, _ []marketplace.Record) string { return []string{"throttle", ""}[call%2] }
+		w.v.takes = func(marketplace.Record) marketplace.Receipt {
+			return marketplace.Receipt{Outcome: marketplace.OutcomeUnprocessed}
+		}
+		for i := range 6 {
 			if w.try() == nil {
 				w.t.Fatal("nothing was settled, and submit is content")
 			}
+			w.use("api_request", "1", "", w.now)
 			w.passes(1)
-			w.places("api_request", map[ledger.Place]string{ledger.Included: "2", ledger.Queued: "3"})
-			if n := len(w.sendable()); n != 1 {
-				w.t.Fatalf("%d records wait, want the one", n)
+			w.places("api_request", map[ledger.Place]string{ledger.Included: "2", ledger.Queued: fmt.Sprint(4 + i)})
+			if n := len(w.sendable()); n != 2+i {
+				w.t.Fatalf("%d records wait after %d hours", n, 2+i)
 			}
 		}
 		w.v.weather = nil
-		takes := w.v.takes
 		w.v.takes = func(r marketplace.Record) marketplace.Receipt {
 			if r.Hour.Contains(first) {
 				return marketplace.Receipt{Outcome: marketplace.OutcomeExpired}
@@ -246,12 +255,12 @@ func TestPain14AFailedSubmissionConsumesNothing(t *testing.T) {
 		old := w.sendable()
 		w.send()
 		w.sendsNothing(old) // it has left the list
-		w.places("api_request", map[ledger.Place]string{ledger.Included: "2", ledger.Open: "3"})
+		w.places("api_request", map[ledger.Place]string{ledger.Included: "2", ledger.Open: "3", ledger.Accepted: "6"})
 		w.v.takes = takes
 		w.passes(1) // and its units go into a record of their own
 		w.send()
-		w.places("api_request", map[ledger.Place]string{ledger.Included: "2", ledger.Accepted: "3"})
-		w.charged("api_request", "3")
+		w.places("api_request", map[ledger.Place]string{ledger.Included: "2", ledger.Accepted: "9"})
+		w.charged("api_request", "9")
 		w.once()
 	})
 }
