@@ -40,6 +40,7 @@ func TestBrowser(t *testing.T) {
 		{"a buyer who cannot sign in", cannotSignIn},
 		{"a buyer who comes again", comesAgain},
 		{"an operator and the quarantine", quarantines},
+		{"an operator watches", watches},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
