@@ -40,9 +40,7 @@ func (s *Server) live(c echo.Context) error {
 	changed, stop := s.Fleet.Bus.Watch(topic)
 	defer stop()
 	control := http.NewResponseController(c.Response())
-	// The server's time limits are for answers that end.
-	_ = control.SetReadDeadline(time.Time{})
-	_ = control.SetWriteDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{}) // the server's limit is for answers that end
 	c.Response().Header().Set(echo.HeaderContentType, "text/event-stream")
 	c.Response().Header().Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
