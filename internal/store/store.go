@@ -80,7 +80,7 @@ func sqliteDSN(path string, write bool) string {
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
-	return "file:" + path + "?" + q.Encode()
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode() // a # or ? of the path would end it
 }
 
 func (s *Store) openSQLite(ctx context.Context, dir string) error {

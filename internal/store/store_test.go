@@ -227,3 +227,19 @@ func TestOpenSaysWhatIsWrongWithoutThePassword(t *testing.T) {
 		}
 	}
 }
+
+// A folder's name may hold what means something in a URI.
+func TestTheDataFolderMayHaveAnyName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a#b", "a?b", "a%20b", "a b"} {
+		o := storetest.Options(t, store.SQLite)
+		o.DataDir = filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(o.DataDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Reopen(t, o)
+		if _, err := os.Stat(filepath.Join(o.DataDir, "tailmarket.db")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
