@@ -103,16 +103,17 @@ func (p *play) suspend(b *buyer) error {
 }
 
 // knock lets a person and a machine in while the tailnet is shut, long after the seller
-// has heard. Nobody expects them to be measured.
+// has heard, and out again long before she hears that it is open: between may move both
+// by half an hour. Nobody expects them to be measured.
 func (p *play) knock(b *buyer, lift time.Time) {
 	stranger := usage{}
-	p.agenda.add(between(lift.Add(-90*time.Minute)), func() error {
+	p.agenda.add(between(lift.Add(-3*time.Hour)), func() error {
 		if err := p.join(b, &stranger.people, person); err != nil {
 			return err
 		}
 		return p.join(b, &stranger.ephemeral, ephemeral)
 	})
-	p.agenda.add(between(lift.Add(-30*time.Minute)), func() error {
+	p.agenda.add(between(lift.Add(-90*time.Minute)), func() error {
 		if err := p.part(b, stranger.people, 0, person); err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ func TestWhatIsDemandedHasAnOpportunity(t *testing.T) {
 	}{
 		"the default": {
 			options{buyers: 12, days: 3, markets: all, weather: hostile},
-			[]string{"operation_error", "slot_taken", "plan_change_gcp", "plan_change_azure", "suspended", "reinstated", "ack_late", "drop", "cancellations", "key_rotation"},
+			[]string{"operation_error", "slot_taken", "plan_change_gcp", "plan_change_azure", "suspended", "reinstated", "drop", "cancellations", "key_rotation"},
 			[]string{"plan_change_aws", string(simulator.KindInactiveMissing), string(simulator.KindTokenRevoked)},
 		},
 		"one buyer each": {
