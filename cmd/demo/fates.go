@@ -102,23 +102,29 @@ func (p *play) suspend(b *buyer) error {
 	return nil
 }
 
-// knock lets a person and a machine in while the tailnet is shut, long after the seller
-// has heard, and out again long before she hears that it is open: between may move both
-// by half an hour. Nobody expects them to be measured.
+// knock lets a person and a machine in while the tailnet is shut. Nobody expects them to
+// be measured.
 func (p *play) knock(b *buyer, lift time.Time) {
+	in, out := whileShut(lift)
 	stranger := usage{}
-	p.agenda.add(between(lift.Add(-3*time.Hour)), func() error {
+	p.agenda.add(in, func() error {
 		if err := p.join(b, &stranger.people, person); err != nil {
 			return err
 		}
 		return p.join(b, &stranger.ephemeral, ephemeral)
 	})
-	p.agenda.add(between(lift.Add(-90*time.Minute)), func() error {
+	p.agenda.add(out, func() error {
 		if err := p.part(b, stranger.people, 0, person); err != nil {
 			return err
 		}
 		return p.part(b, stranger.ephemeral, 0, ephemeral)
 	})
+}
+
+// whileShut is a stay in a tailnet that opens at lift: long after the seller has heard
+// that it is shut, and over long before, though between may move either end by half an hour.
+func whileShut(lift time.Time) (in, out time.Time) {
+	return between(lift.Add(-3 * time.Hour)), between(lift.Add(-90 * time.Minute))
 }
 
 // reinstate is the bill being paid.

@@ -63,3 +63,16 @@ func TestBetweenKeepsAwayFromSamplesAndMidnight(t *testing.T) {
 		}
 	}
 }
+
+// Seed 19 once lifted a suspension shortly after the hours that between keeps away
+// from, and who should have left before left after it, and was measured.
+func TestStrangersLeaveBeforeTheLift(t *testing.T) {
+	t.Parallel()
+	for at := begins; at.Before(begins.Add(24 * time.Hour)); at = at.Add(sample) {
+		lift := between(at)
+		in, out := whileShut(lift)
+		if !in.After(lift.Add(-4*time.Hour)) || !out.After(in) || !out.Before(lift.Add(-15*time.Minute)) {
+			t.Errorf("a tailnet that opens at %s has a stranger from %s until %s", lift, in, out)
+		}
+	}
+}
